@@ -1,0 +1,37 @@
+// NumPy .npy files: written atomically, read through a memory map.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+namespace linex {
+
+/// A .npy file as a tensor over its mapped bytes (private mapping; the tensor keeps it alive).
+/// dtypes f2 f4 f8, i1 i2 i4 i8, u1, b1, little-endian, C order. Throws Error(input) naming the
+/// file for a missing, truncated or malformed one; every length is checked before it is used.
+torch::Tensor map_npy(const std::filesystem::path& path);
+
+/// Writes a contiguous CPU tensor (any dtype above) to a temporary name, syncs, renames.
+void write_npy(const std::filesystem::path& path, const torch::Tensor& tensor);
+
+/// Fills a float32 .npy of known shape row block by row block; finish() makes it appear under its
+/// name.
+class NpyWriter {
+ public:
+  NpyWriter(const std::filesystem::path& path, std::vector<std::int64_t> shape);
+  ~NpyWriter();  // removes the temporary file unless finished
+  NpyWriter(const NpyWriter&) = delete;
+  NpyWriter& operator=(const NpyWriter&) = delete;
+  void append(const torch::Tensor& rows);  ///< float32 (n, shape[1:]...)
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace linex

@@ -1,0 +1,2 @@
+function(linex_add_plugin)
+endfunction()
