@@ -1,0 +1,41 @@
+// Simulation: a unit's activation predicted from its explanation alone (reference.md §1.8).
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <vector>
+
+#include "linex/data.hpp"
+#include "linex/labeler.hpp"
+
+namespace linex {
+
+/// Predicts activations of many units at once. Σ weight·presence(concept) + bias for a linear
+/// explanation, presence(text) for a sentence. Concepts shared by units are looked up once.
+class Simulation {
+ public:
+  /// `simulator` is attached to the data and outlives this object.
+  Simulation(const std::vector<Explanation>& explanations, ConceptLabeler& simulator);
+
+  /// ok, or why explanation i has no prediction (its own status, empty, unknown_concept).
+  const std::vector<Status>& status() const { return status_; }
+  /// First concept of explanation i that the simulator does not know, or "".
+  const std::vector<std::string>& unknown() const { return unknown_; }
+
+  /// Predicted activations float32 (rows, explanations); columns without a prediction are NaN.
+  /// Presence is read tile by tile within `memory_bytes`.
+  torch::Tensor predict(const Rows& rows, int threads, std::int64_t memory_bytes) const;
+
+ private:
+  struct Column {
+    std::vector<std::pair<std::int64_t, double>> terms;  // (column of presence_, weight)
+    double bias = 0;
+  };
+  std::vector<Status> status_;
+  std::vector<std::string> unknown_;
+  std::vector<Column> columns_;
+  std::shared_ptr<const Presence> presence_;  // of the distinct concepts used
+};
+
+}  // namespace linex
