@@ -83,7 +83,7 @@ void write_explanations(const std::filesystem::path& path, const ExplanationFile
     const Explanation& explanation = file.explanations[row];
     std::vector<Term> terms = explanation.terms;
     if (terms.empty() && !explanation.text.empty()) terms = {{explanation.text, 1.0}};
-    std::vector<std::string> cells{file.layer, std::to_string(explanation.unit),
+    std::vector<std::string> cells{file.layers[row], std::to_string(explanation.unit),
                                    format_number(explanation.val_correlation)};
     for (std::size_t i = 0; i < slots; ++i) {
       cells.push_back(i < terms.size() ? format_number(terms[i].weight) : "");
@@ -143,7 +143,7 @@ ExplanationFile read_explanations(const std::filesystem::path& path) {
     const auto cell = [&](int column) { return Cell{path, table, row, column}; };
     Explanation explanation;
     explanation.unit = cell(unit).unit();
-    if (layer >= 0 && file.layer.empty()) file.layer = cell(layer).text();
+    file.layers.push_back(layer >= 0 ? cell(layer).text() : "");
     if (val >= 0) explanation.val_correlation = cell(val).number();
     if (bias >= 0) {
       const double value = cell(bias).number();

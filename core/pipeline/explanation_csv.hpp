@@ -11,8 +11,8 @@ namespace linex {
 
 /// A file of explanations: ours or a published one.
 struct ExplanationFile {
-  std::string layer;  ///< empty where the file names none
   std::vector<Explanation> explanations;
+  std::vector<std::string> layers;  ///< one an explanation; "" where the file names none
   std::vector<ScoreColumn> scores;  ///< score columns found in the file, in its order
 };
 

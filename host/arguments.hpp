@@ -1,0 +1,41 @@
+// The command line and the configuration file as raw text, section by section.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace linex {
+
+/// Raw option texts by section and key, e.g. sections["solver"]["lambda"] = "0.1".
+using Sections = std::map<std::string, std::map<std::string, std::string>>;
+
+/// What a command accepts beside --section.key options.
+struct CommandSyntax {
+  std::string name;
+  std::string words;  ///< help text of its positional words, e.g. "KIND/NAME"; "" = none
+  std::vector<std::string> flags;   ///< e.g. "json"
+  std::vector<std::string> values;  ///< e.g. "explanations"
+  bool sections = false;            ///< takes --config and --section.key
+};
+
+struct Arguments {
+  std::vector<std::string> words;
+  std::map<std::string, bool> flags;          ///< the command's, and "help"
+  std::map<std::string, std::string> values;  ///< the command's
+  std::vector<std::filesystem::path> plugin_files;
+  bool plugins_from_environment = true;
+  Sections sections;
+};
+
+/// All keys a section takes once its plugins are known; "section.key" names.
+using KnownKeys = std::function<std::vector<std::string>(const Sections& first_look)>;
+
+/// Parses in two phases: the first finds plugin names, then `known_keys` tells every key there is
+/// and anything else is an error with a suggestion. Options override the file. Throws Error(usage).
+Arguments parse_arguments(const CommandSyntax& syntax, const std::vector<std::string>& arguments,
+                          const KnownKeys& known_keys);
+
+}  // namespace linex
