@@ -1,0 +1,21 @@
+// Stage 1: pooled activations of the layers to explain.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "linex/context.hpp"
+#include "linex/data.hpp"
+#include "linex/model.hpp"
+
+namespace linex {
+
+/// `classifier[4]` and `classifier.4` are the same layer; this is the latter form.
+std::string normalise_layer(const std::string& name);
+
+/// The layers of a comma list, normalised and known to `model`. A recorded model takes any one
+/// name. Throws Error(usage) with near names for an unknown layer.
+std::vector<std::string> parse_layers(const std::string& text, const TargetModel& model);
+
+}  // namespace linex

@@ -1,0 +1,179 @@
+// Base helpers: files from outside are hostile, numbers keep their bits.
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <numeric>
+#include <random>
+
+#include "core/base/csv.hpp"
+#include "core/base/files.hpp"
+#include "core/base/npy.hpp"
+#include "core/base/parallel.hpp"
+#include "core/base/stats.hpp"
+#include "core/base/text.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Base : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("linex_base_" + std::to_string(::getpid()));
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  fs::path write(const std::string& name, const std::string& content) {
+    std::ofstream(folder_ / name, std::ios::binary) << content;
+    return folder_ / name;
+  }
+  fs::path folder_;
+};
+
+std::string message_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input);
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST_F(Base, NpyKeepsEveryDtypeAndShape) {
+  for (const auto dtype :
+       {torch::kFloat32, torch::kFloat64, torch::kFloat16, torch::kInt64, torch::kInt32,
+        torch::kInt16, torch::kInt8, torch::kUInt8, torch::kBool}) {
+    const auto tensor = (torch::arange(24).reshape({2, 3, 4}) % 2).to(dtype);
+    write_npy(folder_ / "a.npy", tensor);
+    const auto back = map_npy(folder_ / "a.npy");
+    EXPECT_EQ(back.scalar_type(), dtype);
+    EXPECT_TRUE(torch::equal(back, tensor));
+  }
+  write_npy(folder_ / "v.npy", torch::arange(5));
+  EXPECT_EQ(map_npy(folder_ / "v.npy").sizes().vec(), (std::vector<std::int64_t>{5}));
+}
+
+TEST_F(Base, NpyWriterAppendsBlocksAndRefusesTheWrongCount) {
+  const auto tensor = torch::randn({7, 3});
+  {
+    NpyWriter writer(folder_ / "w.npy", {7, 3});
+    writer.append(tensor.slice(0, 0, 4));
+    EXPECT_FALSE(fs::exists(folder_ / "w.npy"));
+    EXPECT_THROW(writer.finish(), std::logic_error);
+    writer.append(tensor.slice(0, 4));
+    writer.finish();
+  }
+  EXPECT_TRUE(torch::equal(map_npy(folder_ / "w.npy"), tensor));
+}
+
+TEST_F(Base, HostileNpyIsOneLine) {
+  write_npy(folder_ / "good.npy", torch::ones({10, 10}));
+  const std::string good = read_file(folder_ / "good.npy");
+  EXPECT_NE(message_of([&] { map_npy(folder_ / "none.npy"); }).find("none.npy"), std::string::npos);
+  EXPECT_NE(message_of([&] { map_npy(write("t.npy", good.substr(0, 200))); }).find("truncated"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { map_npy(write("g.npy", "garbage, not numpy")); }).find("not a .npy"),
+            std::string::npos);
+  std::string absurd = good;
+  absurd.replace(absurd.find("(10, 10)"), 8, "(9999999999999999, 99)");
+  EXPECT_NE(message_of([&] { map_npy(write("a.npy", absurd)); }), "no error");
+  std::mt19937 random(1);
+  for (int i = 0; i < 3000; ++i) {  // whatever the bytes: a tensor or an Error
+    std::string mutant = good;
+    for (int k = 0; k < 3; ++k) mutant[random() % 128] = static_cast<char>(random());
+    try {
+      const auto tensor = map_npy(write("m.npy", mutant));
+      if (tensor.numel() > 0) tensor.flatten()[tensor.numel() - 1].item<double>();
+    } catch (const Error&) {
+    }
+  }
+}
+
+TEST_F(Base, ListsTakeAnyLineEndAndNameBadUtf8) {
+  EXPECT_EQ(split_lines("a\rb\r\nc\n\nd"), (std::vector<std::string>{"a", "b", "c", "", "d"}));
+  EXPECT_EQ(read_list(write("l.txt",
+                            "\xef\xbb\xbf"
+                            "a\r\nb\r\n")),
+            (std::vector<std::string>{"a", "b"}));
+  EXPECT_NE(message_of([&] { read_list(write("u.txt", "fine\njalape\xf1o\n")); }).find("line 2"),
+            std::string::npos);
+}
+
+TEST_F(Base, CsvRoundTripsAnyText) {
+  const std::vector<std::string> cells{"plain", "with, comma", "a \"quote\"", "two\nlines",
+                                       "",      " edge "};
+  const std::string header = "a,b,c,d,e,f\n";
+  const auto table = read_csv(write("r.csv", header + csv_record(cells)));
+  ASSERT_EQ(table.rows.size(), 1U);
+  EXPECT_EQ(table.rows[0], cells);
+  EXPECT_EQ(table.column("c"), 2);
+  EXPECT_EQ(table.column("zz"), -1);
+  EXPECT_NE(message_of([&] { read_csv(write("s.csv", "a,b\n1\n")); }).find("record 2"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { read_csv(write("q.csv", "a,b\n\"1,2\n")); }).find("quote"),
+            std::string::npos);
+}
+
+TEST(Text, SuggestsNearNames) {
+  EXPECT_EQ(nearest("solver.lamda", {"solver.lambda", "run.out"}).front(), "solver.lambda");
+  EXPECT_EQ(did_you_mean("layr4", {"layer3", "layer4"}).substr(0, 29),
+            "; did you mean 'layer4' or 'l");
+  EXPECT_EQ(did_you_mean("xyzzy", {"layer3", "layer4"}), "");
+}
+
+TEST(Text, NumbersReadBackExactly) {
+  for (const double value : {0.1, 1.0 / 3, -1e-300, 12345678.0})
+    EXPECT_EQ(std::stod(format_number(value)), value);
+  EXPECT_EQ(format_number(std::nan("")), "");
+}
+
+TEST(Digest, Sha256OfKnownTexts) {
+  EXPECT_EQ(Sha256().add("abc", 3).hex(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_NE(Sha256().add("ab").add("c").hex(), Sha256().add("a").add("bc").hex());
+}
+
+TEST(Stats, MeanSemLeavesOutWhatIsNotThere) {
+  const auto result = mean_sem({1, 2, 3, std::nan(""), 6});
+  EXPECT_DOUBLE_EQ(result.mean, 3);
+  EXPECT_EQ(result.n, 4);
+  EXPECT_NEAR(result.sem, std::sqrt(14.0 / 3 / 4), 1e-15);
+}
+
+TEST(Stats, PearsonEqualsTheObviousFormulaFarFromZero) {
+  torch::manual_seed(0);
+  const auto x = torch::randn({500, 4}) + 300, y = torch::randn({500, 4}) + x * 0.5;
+  const auto r = pearson_columns(x, y);
+  for (int j = 0; j < 4; ++j) {
+    const auto a = x.select(1, j).to(torch::kFloat64), b = y.select(1, j).to(torch::kFloat64);
+    const auto da = a - a.mean(), db = b - b.mean();
+    EXPECT_NEAR(r[j], ((da * db).sum() / (da.norm() * db.norm())).item<double>(), 1e-12);
+  }
+  EXPECT_TRUE(std::isnan(pearson_columns(torch::full({9, 1}, 0.1F), torch::randn({9, 1}))[0]));
+}
+
+TEST(Stats, FisherIntervalHoldsItsCorrelation) {
+  const auto interval = fisher_interval(0.5, 103);
+  EXPECT_NEAR(interval.low, std::tanh(std::atanh(0.5) - 0.196), 1e-5);
+  EXPECT_NEAR(interval.high, std::tanh(std::atanh(0.5) + 0.196), 1e-5);
+  EXPECT_TRUE(std::isnan(fisher_interval(std::nan(""), 100).low));
+}
+
+TEST(Parallel, RethrowsTheFirstFailureAfterTheJoin) {
+  std::vector<int> done(100, 0);
+  parallel_for(100, 4, [&](std::int64_t i) { done[i] = 1; });
+  EXPECT_EQ(std::accumulate(done.begin(), done.end(), 0), 100);
+  EXPECT_THROW(parallel_for(100, 4,
+                            [](std::int64_t i) {
+                              if (i == 7) throw input_error("seven");
+                            }),
+               Error);
+}
+
+}  // namespace
+}  // namespace linex
