@@ -46,6 +46,7 @@ function(linex_add_plugin)
     INSTALL_RPATH "$ORIGIN/../../.." INSTALL_RPATH_USE_LINK_PATH ON)
   if(TARGET linex_pch)  # inside linex only
     target_precompile_headers(${target} REUSE_FROM linex_pch)
+    add_dependencies(linex_app ${target})
   endif()
   # The host refuses what others may write to, which a umask of 002 would leave behind.
   add_custom_command(TARGET ${target} POST_BUILD

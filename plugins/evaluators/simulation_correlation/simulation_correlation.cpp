@@ -1,0 +1,75 @@
+// Simulation with correlation scoring (reference.md §1.8): predict each unit from its explanation
+// on the test rows, correlate with what it did.
+#include "core/base/stats.hpp"
+#include "core/pipeline/simulate.hpp"
+#include "linex/plugin.hpp"
+
+namespace {
+
+class SimulationCorrelation final : public linex::Evaluator {
+ public:
+  explicit SimulationCorrelation(const linex::PluginContext& context) : context_(context) {}
+
+  std::vector<linex::ScoreColumn> evaluate(const linex::EvaluationInput& input) override {
+    const auto& run = context_.run();
+    const auto count = static_cast<std::int64_t>(input.explanations.size());
+    const auto rows = static_cast<std::int64_t>(input.split.test.size());
+    linex::ScoreColumn score{"sim correlation", true, {}, {}, {}, {}};
+    const linex::Simulation simulation(input.explanations, *input.simulator);
+    score.status = simulation.status();
+    for (std::int64_t i = 0; i < count; ++i)
+      if (const auto& unknown = simulation.unknown()[static_cast<std::size_t>(i)]; !unknown.empty())
+        context_.log().warning(
+            "unit " + std::to_string(input.explanations[static_cast<std::size_t>(i)].unit) +
+            ": the simulator does not know '" + unknown + "'");
+
+    const auto test = torch::tensor(input.split.test, torch::kInt64);
+    const auto actual_rows = input.activations.index_select(0, test);
+    // Predictions and their pair of activations for as many units as fit into a quarter of the
+    // memory.
+    const std::int64_t block =
+        std::max<std::int64_t>(1, run.memory_bytes / 16 / std::max<std::int64_t>(rows, 1) / 4);
+    for (std::int64_t begin = 0; begin < count; begin += block) {
+      linex::check_cancelled(context_);
+      const std::int64_t end = std::min(count, begin + block);
+      const std::vector<linex::Explanation> some(input.explanations.begin() + begin,
+                                                 input.explanations.begin() + end);
+      std::vector<std::int64_t> units;
+      for (const auto& explanation : some) {
+        const bool exists = explanation.unit < input.activations.size(1);
+        units.push_back(exists ? explanation.unit : 0);
+        if (!exists)
+          score.status[static_cast<std::size_t>(begin) + units.size() - 1] =
+              linex::Status::unknown_unit;
+      }
+      const auto predicted =
+          block >= count ? simulation.predict(input.split.test, run.threads, run.memory_bytes)
+                         : linex::Simulation(some, *input.simulator)
+                               .predict(input.split.test, run.threads, run.memory_bytes);
+      const auto actual = actual_rows.index_select(1, torch::tensor(units, torch::kInt64));
+      const auto correlations = linex::pearson_columns(predicted, actual);
+      for (std::size_t i = 0; i < correlations.size(); ++i)
+        add(score, static_cast<std::size_t>(begin) + i, correlations[i], rows);
+    }
+    return {score};
+  }
+
+ private:
+  static void add(linex::ScoreColumn& score, std::size_t index, double correlation,
+                  std::int64_t rows) {
+    const bool scored = score.status[index] == linex::Status::ok;
+    // A prediction or a unit that does not vary on the test rows has no correlation.
+    if (scored && !std::isfinite(correlation)) score.status[index] = linex::Status::constant;
+    score.value.push_back(scored ? correlation : linex::kNone);
+    const auto interval = linex::fisher_interval(score.value.back(), rows);
+    score.low.push_back(interval.low);
+    score.high.push_back(interval.high);
+  }
+
+  const linex::PluginContext& context_;
+};
+
+}  // namespace
+
+LINEX_EVALUATOR_PLUGIN(SimulationCorrelation, "simulation_correlation", "0.1.0",
+                       "correlation of simulated with actual activations on the test rows")
