@@ -8,6 +8,9 @@ namespace linex {
 /// out[j] -= scale·row[j] for j in [0, n).
 void subtract_scaled(const float* row, double scale, std::int64_t n, double* out);
 
+/// sum[i] += values[i] for i in [0, n).
+void add_to(const float* values, std::int64_t n, double* sum);
+
 /// Largest |values[j]| (or values[j] when `is_signed`) over [0, n), at least 0.
 double steepest_of(const double* values, std::int64_t n, bool is_signed);
 

@@ -86,6 +86,12 @@ std::int64_t rows_per_tile(const MomentOptions& options, std::int64_t cols, std:
                                           static_cast<std::int64_t>(rows)}));
 }
 
+/// Rows a float32 product may span. Rounding of a product grows with √depth and averages out over
+/// n/depth of them; a small problem can afford shallow ones.
+std::int64_t depth_for(std::int64_t rows) {
+  return std::max<std::int64_t>(32, std::min<std::int64_t>(1024, rows / 32));
+}
+
 void check_rows(const Rows& rows) {
   if (rows.empty())
     throw input_error("a split has no rows; give each of train and val at least one");
@@ -105,10 +111,11 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
   const std::int64_t total = static_cast<std::int64_t>(rows.size());
   const std::int64_t tile_rows = rows_per_tile(options, concepts + units, rows.size());
   const bool on_cpu = options.device == "cpu";
+  const std::int64_t depth = depth_for(total);
   CentredTiles presence(input.presence, input.presence_shift, tile_rows);
   CentredTiles activations(input.activations, input.activation_shift, tile_rows);
-  ProductSum gram(options.gram && on_cpu ? concepts : 0, concepts, true, options.block);
-  ProductSum cross(on_cpu ? units : 0, concepts, false, options.block);
+  ProductSum gram(options.gram && on_cpu ? concepts : 0, concepts, true, options.block, depth);
+  ProductSum cross(on_cpu ? units : 0, concepts, false, options.block, depth);
   torch::Tensor device_gram, device_cross;
   if (!on_cpu) {
     device_cross = device_sum(units, concepts, options.device);
@@ -248,8 +255,9 @@ torch::Tensor gram_rows(const RowSource& presence, const std::vector<double>& sh
   const std::int64_t concepts = presence.cols, total = static_cast<std::int64_t>(rows.size());
   const std::int64_t count = static_cast<std::int64_t>(wanted.size());
   const std::int64_t tile_rows = rows_per_tile(options, concepts + count, rows.size());
+  const std::int64_t depth = depth_for(total);
   CentredTiles tiles(presence, shift, tile_rows);
-  ProductSum products(count, concepts, false, options.block);
+  ProductSum products(count, concepts, false, options.block, depth);
   const torch::Tensor index = torch::tensor(wanted);
   for (std::int64_t begin = 0; begin < total; begin += tile_rows) {
     const std::int64_t n = std::min(tile_rows, total - begin);

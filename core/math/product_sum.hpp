@@ -13,8 +13,10 @@ namespace linex {
 /// on one thread, so the sum depends on tiles and blocks but not on the thread count.
 class ProductSum {
  public:
-  /// A left × right matrix; `symmetric` keeps the blocks on and above the diagonal only.
-  ProductSum(std::int64_t left, std::int64_t right, bool symmetric, std::int64_t block);
+  /// A left × right matrix; `symmetric` keeps the blocks on and above the diagonal only. `depth` is
+  /// the number of rows multiplied in float32 before they are added in float64.
+  ProductSum(std::int64_t left, std::int64_t right, bool symmetric, std::int64_t block,
+             std::int64_t depth);
 
   std::int64_t blocks() const { return static_cast<std::int64_t>(blocks_.size()); }
   /// Adds block `index` of leftᵀ·right; float32 (rows, left) and (rows, right) on the CPU, rows
@@ -32,7 +34,7 @@ class ProductSum {
   };
   static void parallel(std::int64_t n, int threads, const std::function<void(std::int64_t)>& body);
 
-  std::int64_t right_;
+  std::int64_t right_, depth_;
   bool symmetric_;
   std::vector<Block> blocks_;
 };
