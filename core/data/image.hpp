@@ -1,0 +1,18 @@
+// Image files to pixels, as Pillow's convert("RGB") gives them.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstddef>
+#include <string>
+
+namespace linex {
+
+/// Decodes JPEG, PNG, BMP, PNM, WebP or TIFF bytes to uint8 (H, W, 3), RGB. Like Pillow: EXIF
+/// orientation is ignored, alpha dropped, a palette looked up, grey repeated, 16-bit grey clipped
+/// to 255 (not scaled). CMYK JPEGs may differ from Pillow by 2 grey levels (OpenCV divides by 256).
+/// Size and structure are checked first (image_header.hpp). Throws Error(input) naming `name`.
+/// [any thread]
+torch::Tensor decode_image(const unsigned char* bytes, std::size_t size, const std::string& name);
+
+}  // namespace linex

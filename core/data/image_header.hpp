@@ -1,0 +1,25 @@
+// What an image file says about itself before anything is decoded.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace linex {
+
+enum class ImageFormat { jpeg, png, bmp, pnm, webp, tiff };
+
+struct ImageHeader {
+  ImageFormat format = ImageFormat::jpeg;
+  std::int64_t width = 0, height = 0;
+  bool deep_grey = false;  ///< one channel of more than 8 bits, no alpha: Pillow's mode "I"
+};
+
+/// Reads format and size from the first bytes (whatever the file is called), and walks JPEG and PNG
+/// to their end, so that a truncated file is found without decoding. `name` is for messages. Throws
+/// Error(input) for an empty, truncated, unknown (GIF, ...) or absurdly large image: more than
+/// 178,956,970 pixels, as Pillow.
+ImageHeader read_image_header(const unsigned char* bytes, std::size_t size,
+                              const std::string& name);
+
+}  // namespace linex
