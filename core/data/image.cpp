@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <opencv2/core.hpp>
+#include <opencv2/core/utils/logger.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
@@ -25,8 +26,12 @@ cv::Mat decode(const unsigned char* bytes, std::size_t size, int flags, const st
 
 torch::Tensor decode_image(const unsigned char* bytes, std::size_t size, const std::string& name) {
   // Images are decoded in parallel by the caller; OpenCV's own pool would fight with that.
-  static const bool single_threaded = (cv::setNumThreads(1), true);
-  static_cast<void>(single_threaded);
+  static const bool configured = [] {
+    cv::setNumThreads(1);
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // errors are thrown
+    return true;
+  }();
+  static_cast<void>(configured);
   const ImageHeader header = read_image_header(bytes, size, name);
   if (size > static_cast<std::size_t>(INT32_MAX))
     throw input_error("cannot read image " + name + ": the file is larger than 2 GB");
