@@ -1,6 +1,8 @@
 // The only place where linex starts threads for computing.
 #pragma once
 
+#include <omp.h>
+
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -9,21 +11,27 @@
 namespace linex {
 
 /// Calls body(i) for i in [0, n) on up to `threads` threads, dynamically. Matrix products inside
-/// run on one thread, so a result that depends only on i does not depend on the thread count. The
-/// first exception is rethrown after all threads have joined.
+/// run on one thread, also for threads = 1, so a result that depends only on i does not depend on
+/// the thread count. The first exception is rethrown after all threads have joined.
 template <class Body>
-void parallel_for([[maybe_unused]] std::int64_t n, [[maybe_unused]] int threads, const Body& body) {
+void parallel_for(std::int64_t n, int threads, const Body& body) {
   std::exception_ptr failure;
   std::mutex failure_lock;
   std::atomic<bool> failed{false};
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads > 1 ? threads : 1)
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (failed.load(std::memory_order_relaxed)) continue;
-    try {
-      body(i);
-    } catch (...) {
-      const std::lock_guard<std::mutex> lock(failure_lock);
-      if (!failed.exchange(true)) failure = std::current_exception();
+#pragma omp parallel num_threads(threads > 1 ? threads : 1)
+  {
+    // A region of one thread does not count as parallel: BLAS would start its own threads there.
+    // The setting belongs to this thread's implicit task and ends with it.
+    omp_set_num_threads(1);
+#pragma omp for schedule(dynamic, 1)
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (failed.load(std::memory_order_relaxed)) continue;
+      try {
+        body(i);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(failure_lock);
+        if (!failed.exchange(true)) failure = std::current_exception();
+      }
     }
   }
   if (failure) std::rethrow_exception(failure);

@@ -1,0 +1,61 @@
+// Σ over row tiles of LᵀR: float32 products, float64 sums, one block at a time.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace linex {
+
+/// The matrix is cut into fixed square blocks. Each block of a tile's product is one matrix product
+/// on one thread, so the sum depends on tiles and blocks but not on the thread count.
+class ProductSum {
+ public:
+  /// A left × right matrix; `symmetric` keeps the blocks on and above the diagonal only. `depth` is
+  /// the number of rows multiplied in float32 before they are added in float64.
+  ProductSum(std::int64_t left, std::int64_t right, bool symmetric, std::int64_t block,
+             std::int64_t depth);
+
+  std::int64_t blocks() const { return static_cast<std::int64_t>(blocks_.size()); }
+  /// Adds block `index` of leftᵀ·right; float32 (rows, left) and (rows, right) on the CPU, rows
+  /// contiguous. [one thread per block]
+  void add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right);
+  /// Writes value(i, j, sum) for every element to `out` (left × right, row-major; both triangles
+  /// when symmetric) and frees the sums on the way.
+  template <class T, class Value>
+  void finish(int threads, T* out, const Value& value);
+
+ private:
+  struct Block {
+    std::int64_t row, col, rows, cols;
+    std::vector<double> sum;  // rows × cols; allocated by the first add()
+  };
+  static void parallel(std::int64_t n, int threads, const std::function<void(std::int64_t)>& body);
+
+  std::int64_t right_, depth_;
+  bool symmetric_;
+  std::vector<Block> blocks_;
+};
+
+template <class T, class Value>
+void ProductSum::finish(int threads, T* out, const Value& value) {
+  parallel(blocks(), threads, [&](std::int64_t index) {
+    Block& block = blocks_[static_cast<std::size_t>(index)];
+    if (block.sum.empty()) block.sum.resize(static_cast<std::size_t>(block.rows * block.cols));
+    for (std::int64_t i = 0; i < block.rows; ++i) {
+      const std::int64_t row = block.row + i;
+      for (std::int64_t j = 0; j < block.cols; ++j) {
+        const std::int64_t col = block.col + j;
+        if (symmetric_ && col < row) continue;
+        const T result = static_cast<T>(value(row, col, block.sum[i * block.cols + j]));
+        out[row * right_ + col] = result;
+        if (symmetric_) out[col * right_ + row] = result;
+      }
+    }
+    std::vector<double>().swap(block.sum);
+  });
+}
+
+}  // namespace linex

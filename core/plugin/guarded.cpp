@@ -1,0 +1,157 @@
+#include "core/plugin/guarded.hpp"
+
+#include "core/plugin/plugin_guard.hpp"
+
+namespace linex {
+namespace {
+
+/// What all guards share: the plugin's object and its name.
+template <class Interface>
+class Guarded : public Interface {
+ public:
+  Guarded(std::shared_ptr<Interface> inner, std::string plugin)
+      : inner_(std::move(inner)), plugin_(std::move(plugin)) {}
+
+ protected:
+  template <class Call>
+  decltype(auto) call(const char* stage, Call&& work) const {
+    return guard(plugin_, stage, std::forward<Call>(work));
+  }
+  /// A plugin's mistake that would crash its caller.
+  template <class Pointer>
+  Pointer not_null(Pointer pointer, const char* stage) const {
+    if (!pointer) throw PluginError(plugin_ + ": " + stage + ": returned a null pointer");
+    return pointer;
+  }
+  std::shared_ptr<Interface> inner_;
+  std::string plugin_;
+};
+
+class GuardedPresence final : public Guarded<const Presence> {
+ public:
+  using Guarded::Guarded;
+  std::int64_t rows() const override {
+    return call("rows", [&] { return inner_->rows(); });
+  }
+  std::int64_t cols() const override {
+    return call("cols", [&] { return inner_->cols(); });
+  }
+  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
+            std::int64_t n_cols, float* out) const override {
+    call("presence", [&] { inner_->read(rows, n_rows, cols, n_cols, out); });
+  }
+  bool ones(std::int64_t row, std::vector<std::int64_t>& ones) const override {
+    return call("presence", [&] { return inner_->ones(row, ones); });
+  }
+};
+
+class GuardedTail final : public ModelTail {
+ public:
+  GuardedTail(std::unique_ptr<ModelTail> inner, std::string plugin)
+      : inner_(std::move(inner)), plugin_(std::move(plugin)) {}
+  torch::Tensor activation() const override {
+    return guard(plugin_, "activation", [&] { return inner_->activation(); });
+  }
+  torch::Tensor logits(const torch::Tensor& replaced) const override {
+    return guard(plugin_, "logits", [&] { return inner_->logits(replaced); });
+  }
+
+ private:
+  std::unique_ptr<ModelTail> inner_;
+  std::string plugin_;
+};
+
+class GuardedModel final : public Guarded<TargetModel> {
+ public:
+  using Guarded::Guarded;
+  std::vector<std::string> layers() const override {
+    return call("layers", [&] { return inner_->layers(); });
+  }
+  Preprocess preprocess() const override {
+    return call("preprocess", [&] { return inner_->preprocess(); });
+  }
+  ForwardResult forward(const torch::Tensor& images, const std::vector<std::string>& layers,
+                        bool logits) override {
+    return call("forward", [&] { return inner_->forward(images, layers, logits); });
+  }
+  std::unique_ptr<ModelTail> split(const torch::Tensor& images, const std::string& layer) override {
+    auto tail = call("split", [&] { return inner_->split(images, layer); });
+    return std::make_unique<GuardedTail>(not_null(std::move(tail), "split"), plugin_);
+  }
+  std::string fingerprint() const override {
+    return call("fingerprint", [&] { return inner_->fingerprint(); });
+  }
+  std::int64_t preferred_batch() const override {
+    return call("preferred_batch", [&] { return inner_->preferred_batch(); });
+  }
+  LinearHead linear_head(const std::string& layer) const override {
+    return call("linear_head", [&] { return inner_->linear_head(layer); });
+  }
+  torch::Tensor recorded() const override {
+    return call("recorded", [&] { return inner_->recorded(); });
+  }
+};
+
+class GuardedLabeler final : public Guarded<ConceptLabeler> {
+ public:
+  using Guarded::Guarded;
+  void attach(std::shared_ptr<const DataSet> data) override {
+    call("attach", [&] { inner_->attach(std::move(data)); });
+  }
+  std::vector<std::string> concepts() const override {
+    return call("concepts", [&] { return inner_->concepts(); });
+  }
+  std::shared_ptr<const Presence> presence() override {
+    return wrap(call("presence", [&] { return inner_->presence(); }));
+  }
+  bool knows(const std::string& text) const override {
+    return call("knows", [&] { return inner_->knows(text); });
+  }
+  std::shared_ptr<const Presence> presence_of(const std::vector<std::string>& texts) override {
+    return wrap(call("presence_of", [&] { return inner_->presence_of(texts); }));
+  }
+
+ private:
+  std::shared_ptr<const Presence> wrap(std::shared_ptr<const Presence> presence) const {
+    return std::make_shared<GuardedPresence>(not_null(std::move(presence), "presence"), plugin_);
+  }
+};
+
+class GuardedSolver final : public Guarded<SparseSolver> {
+ public:
+  using Guarded::Guarded;
+  SolverNeeds needs() const override {
+    return call("needs", [&] { return inner_->needs(); });
+  }
+  SolveReport solve(const Problem& problem, const ExplanationSink& emit) override {
+    return call("solve", [&] { return inner_->solve(problem, emit); });
+  }
+};
+
+class GuardedEvaluator final : public Guarded<Evaluator> {
+ public:
+  using Guarded::Guarded;
+  std::vector<ScoreColumn> evaluate(const EvaluationInput& input) override {
+    return call("evaluate", [&] { return inner_->evaluate(input); });
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<TargetModel> guarded(std::shared_ptr<TargetModel> inner,
+                                     const std::string& plugin) {
+  return std::make_shared<GuardedModel>(std::move(inner), plugin);
+}
+std::shared_ptr<ConceptLabeler> guarded(std::shared_ptr<ConceptLabeler> inner,
+                                        const std::string& plugin) {
+  return std::make_shared<GuardedLabeler>(std::move(inner), plugin);
+}
+std::shared_ptr<SparseSolver> guarded(std::shared_ptr<SparseSolver> inner,
+                                      const std::string& plugin) {
+  return std::make_shared<GuardedSolver>(std::move(inner), plugin);
+}
+std::shared_ptr<Evaluator> guarded(std::shared_ptr<Evaluator> inner, const std::string& plugin) {
+  return std::make_shared<GuardedEvaluator>(std::move(inner), plugin);
+}
+
+}  // namespace linex

@@ -1,0 +1,768 @@
+// Moments, elastic net and searches against obvious slow versions.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "core/math/kernels.hpp"
+#include "core/math/least_squares.hpp"
+#include "core/math/linear_explanations.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+namespace {
+
+/// Presence in memory.
+class Matrix final : public Presence {
+ public:
+  explicit Matrix(torch::Tensor values, bool sparse = false)
+      : values_(values.contiguous()), sparse_(sparse) {}
+  std::int64_t rows() const override { return values_.size(0); }
+  std::int64_t cols() const override { return values_.size(1); }
+  void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t n_cols,
+            float* out) const override {
+    const float* values = values_.data_ptr<float>();
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t j = 0; j < n_cols; ++j)
+        *out++ = values[rows[i] * values_.size(1) + (cols ? cols[j] : j)];
+  }
+  bool ones(std::int64_t row, std::vector<std::int64_t>& ones) const override {
+    if (!sparse_) return false;
+    ones.clear();
+    for (std::int64_t j = 0; j < cols(); ++j)
+      if (values_.data_ptr<float>()[row * cols() + j] == 1) ones.push_back(j);
+    return true;
+  }
+
+ private:
+  torch::Tensor values_;
+  bool sparse_;
+};
+
+torch::Tensor gaussian(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal;
+  torch::Tensor values = torch::empty({rows, cols});
+  float* out = values.data_ptr<float>();
+  for (std::int64_t i = 0; i < rows * cols; ++i) out[i] = normal(random);
+  return values;
+}
+
+/// Presence in [0, 1] with correlated columns, units made of a few of them, a split in thirds or
+/// so.
+struct World {
+  torch::Tensor presence, activations;
+  Split split;
+  std::vector<std::string> names;
+
+  World(std::int64_t n, std::int64_t concepts, std::int64_t units, std::uint64_t seed) {
+    const torch::Tensor mixed =
+        gaussian(n, concepts, seed) + gaussian(n, 3, seed + 1).mm(gaussian(3, concepts, seed + 2));
+    presence = torch::sigmoid(3 * mixed - 2);
+    activations = 0.3 * gaussian(n, units, seed + 3);
+    std::mt19937_64 random(seed + 4);
+    for (std::int64_t k = 0; k < units; ++k)
+      for (int term = 0; term < 3; ++term)
+        activations.select(1, k) +=
+            presence.select(1, static_cast<std::int64_t>(random() % concepts)) * (1 + term);
+    for (std::int64_t i = 0; i < n; ++i)
+      (i % 10 < 7 ? split.train : i % 10 == 7 ? split.val : split.test).push_back(i);
+    for (std::int64_t j = 0; j < concepts; ++j) names.push_back("c" + std::to_string(j));
+  }
+
+  torch::Tensor rows(const torch::Tensor& matrix, const Rows& of) const {
+    return matrix.index_select(0, torch::tensor(of)).to(torch::kDouble);
+  }
+};
+
+struct Fitted {
+  Matrix presence;
+  std::vector<std::int64_t> units;
+  std::unique_ptr<Regression> regression;
+  std::unique_ptr<HeldOut> validation;
+
+  explicit Fitted(const World& world, RegressionOptions options = {}, bool sparse = false)
+      : presence(world.presence, sparse), units(all_columns(world.activations.size(1))) {
+    regression = std::make_unique<Regression>(
+        RegressionInput{presence, world.activations, units, world.split}, options);
+    validation = std::make_unique<HeldOut>(regression->validation());
+  }
+  std::vector<Explanation> explain(const World& world, const LinearOptions& options = {},
+                                   int threads = 1) {
+    return linex::explain(*regression, *validation, world.names, 0, regression->unit_count(),
+                          options, threads);
+  }
+};
+
+double slow_correlation(const torch::Tensor& a, const torch::Tensor& b) {
+  const torch::Tensor x = a - a.mean(), y = b - b.mean();
+  return ((x * y).sum() / torch::sqrt((x * x).sum() * (y * y).sum())).item<double>();
+}
+
+std::string bytes_of(const std::vector<Explanation>& explanations) {
+  std::string text;
+  const auto add = [&](double value) {
+    text.append(reinterpret_cast<const char*>(&value), sizeof value);
+  };
+  for (const Explanation& e : explanations) {
+    text += std::to_string(e.unit) + to_string(e.status);
+    for (const Term& term : e.terms) text += term.concept_name, add(term.weight);
+    for (double value : {e.bias, e.val_correlation, e.objective, e.duality_gap}) add(value);
+  }
+  return text;
+}
+
+// ---- moments ------------------------------------------------------------------------------------
+
+struct Error2 {
+  double gram, cross;
+};
+
+/// Largest errors against a float64 two-pass reference, relative to the columns' sizes.
+Error2 moment_errors(const torch::Tensor& p, const torch::Tensor& a, const Moments& got,
+                     const Rows& rows) {
+  const torch::Tensor index = torch::tensor(rows);
+  const torch::Tensor pd = p.index_select(0, index).to(torch::kDouble);
+  const torch::Tensor ad = a.index_select(0, index).to(torch::kDouble);
+  const torch::Tensor pc = pd - pd.mean(0), ac = ad - ad.mean(0);
+  const double n = static_cast<double>(rows.size());
+  const torch::Tensor gram = pc.t().mm(pc) / n, cross = ac.t().mm(pc) / n;
+  const torch::Tensor ps = gram.diag().sqrt(), as = (ac * ac).mean(0).sqrt();
+  return {((got.gram.to(torch::kDouble) - gram).abs() / (ps.unsqueeze(1) * ps.unsqueeze(0)))
+              .max()
+              .item<double>(),
+          ((got.cross - cross).abs() / (as.unsqueeze(1) * ps.unsqueeze(0))).max().item<double>()};
+}
+
+Moments take(const torch::Tensor& p, const torch::Tensor& a, const Rows& rows,
+             MomentOptions options) {
+  const Matrix presence(p);
+  const RowSource ps = presence_rows(presence, all_columns(p.size(1)));
+  const RowSource as = activation_rows(a, all_columns(a.size(1)));
+  const ColumnStats look = column_stats(ps, rows, options.threads);
+  const ColumnStats units = column_stats(as, rows, options.threads);
+  return moments({ps, look.mean, as, units.mean}, rows, options);
+}
+
+Rows some_rows(std::int64_t n) {
+  Rows rows;
+  for (std::int64_t i = 0; i < n; ++i)
+    if (i % 7 != 3) rows.push_back(i);
+  return rows;
+}
+
+TEST(Moments, AgreeWithFloat64WhateverTheMeans) {
+  const Rows rows = some_rows(3000);
+  for (const float mean : {0.0F, 1.0F, -30.0F, 1000.0F}) {
+    torch::Tensor p = gaussian(3000, 150, 1) + mean, a = gaussian(3000, 70, 2) - mean;
+    p.select(1, 3).copy_(p.select(1, 4) * 1e-3);  // another scale, fully correlated
+    MomentOptions options;
+    options.tile_rows = 777;
+    options.block = 64;
+    const Error2 error = moment_errors(p, a, take(p, a, rows, options), rows);
+    EXPECT_LT(error.gram, 1e-5) << mean;
+    EXPECT_LT(error.cross, 1e-5) << mean;
+  }
+}
+
+TEST(Moments, AgreeWithFloat64OnRowsSortedByValue) {
+  // Class by class, as image folders are: the first tile is nothing like the rest.
+  torch::Tensor p = std::get<0>(gaussian(4000, 40, 3).sort(0)) + 500;
+  torch::Tensor a = std::get<0>(gaussian(4000, 20, 4).sort(0));
+  const Rows rows = some_rows(4000);
+  MomentOptions options;
+  options.tile_rows = 500;
+  const Error2 error = moment_errors(p, a, take(p, a, rows, options), rows);
+  EXPECT_LT(error.gram, 1e-5);
+  EXPECT_LT(error.cross, 1e-5);
+}
+
+TEST(Moments, SameBytesForAnyThreadCount) {
+  const torch::Tensor p = gaussian(2000, 300, 5), a = gaussian(2000, 90, 6);
+  MomentOptions options;
+  options.tile_rows = 512;
+  options.block = 128;
+  const Moments one = take(p, a, some_rows(2000), options);
+  for (const int threads : {2, 3}) {
+    options.threads = threads;
+    const Moments many = take(p, a, some_rows(2000), options);
+    EXPECT_TRUE(torch::equal(one.gram, many.gram));
+    EXPECT_TRUE(torch::equal(one.cross, many.cross));
+    EXPECT_EQ(one.concept_mean, many.concept_mean);
+    EXPECT_EQ(one.unit_variance, many.unit_variance);
+  }
+}
+
+TEST(Moments, GramRowsAreRowsOfTheGram) {
+  const torch::Tensor p = gaussian(1500, 200, 7), a = gaussian(1500, 10, 8);
+  const Rows rows = some_rows(1500);
+  const Moments whole = take(p, a, rows, {});
+  const Matrix presence(p);
+  const RowSource source = presence_rows(presence, all_columns(200));
+  const std::vector<std::int64_t> wanted{5, 17, 199, 3};
+  const torch::Tensor part = gram_rows(source, whole.concept_mean, wanted, rows, MomentOptions());
+  EXPECT_TRUE(torch::allclose(part, whole.gram.index_select(0, torch::tensor(wanted)), 1e-5, 1e-6));
+}
+
+TEST(Moments, SparseSourcesAgreeWithDenseOnes) {
+  const torch::Tensor p = (gaussian(1200, 60, 9) > 1.2).to(torch::kFloat);
+  const torch::Tensor a = gaussian(1200, 30, 10) + 100;
+  const Rows rows = some_rows(1200);
+  const Matrix sparse(p, true);
+  const OnesOf ones = [&](std::int64_t row, std::vector<std::int64_t>& out) {
+    sparse.ones(row, out);
+  };
+  const RowSource as = activation_rows(a, all_columns(30));
+  MomentOptions options;
+  const Moments one = sparse_moments(60, ones, as, rows, options);
+  const Error2 error = moment_errors(p, a, one, rows);
+  EXPECT_LT(error.gram, 1e-6);
+  EXPECT_LT(error.cross, 1e-9);
+  options.threads = 2;
+  EXPECT_TRUE(torch::equal(one.cross, sparse_moments(60, ones, as, rows, options).cross));
+}
+
+TEST(ColumnStats, AgreeWithTheDefinitions) {
+  torch::Tensor p = gaussian(700, 300, 11) * 3 + 10;
+  p.select(1, 7).fill_(0.1F);
+  const Rows rows = some_rows(700);
+  const Matrix presence(p);
+  const ColumnStats stats = column_stats(presence_rows(presence, all_columns(300)), rows, 2);
+  const torch::Tensor d = p.index_select(0, torch::tensor(rows)).to(torch::kDouble);
+  for (std::int64_t j = 0; j < 300; ++j) {
+    const torch::Tensor column = d.select(1, j);
+    EXPECT_NEAR(stats.mean[j], column.mean().item<double>(), 1e-10);
+    EXPECT_NEAR(stats.std[j], j == 7 ? 0.0 : column.std().item<double>(), 1e-10);
+    EXPECT_NEAR(stats.top_mean[j], std::get<0>(column.topk(5)).mean().item<double>(), 1e-5);
+    EXPECT_EQ(stats.low[j], static_cast<float>(column.min().item<double>()));
+    EXPECT_EQ(stats.high[j], static_cast<float>(column.max().item<double>()));
+  }
+  EXPECT_EQ(stats.std[7], 0.0);
+}
+
+TEST(HeldOut, CorrelatesAsTheDefinitionSaysCachedOrNot) {
+  const World world(2000, 30, 4, 12);
+  const Matrix presence(world.presence);
+  const RowSource ps = presence_rows(presence, all_columns(30));
+  const RowSource as = activation_rows(world.activations, all_columns(4));
+  const std::vector<double> zeros(30, 0.0);
+  const std::vector<LinearModel> models{{2, {3, 9}, {1.5, -2}}, {0, {1}, {1}}, {0, {}, {}}};
+  const HeldOut kept(ps, zeros, as, zeros, world.split.train, 1 << 30, 2);
+  const HeldOut streamed(ps, zeros, as, zeros, world.split.train, 0, 1);
+  const std::vector<double> got = kept.correlation(models);
+  const torch::Tensor p = world.rows(world.presence, world.split.train);
+  const torch::Tensor a = world.rows(world.activations, world.split.train);
+  EXPECT_NEAR(got[0], slow_correlation(p.select(1, 3) * 1.5 - p.select(1, 9) * 2, a.select(1, 2)),
+              1e-9);
+  EXPECT_NEAR(got[1], slow_correlation(p.select(1, 1), a.select(1, 0)), 1e-9);
+  EXPECT_TRUE(std::isnan(got[2]));
+  const std::vector<double> again = streamed.correlation(models);
+  EXPECT_EQ(got[0], again[0]);
+  EXPECT_EQ(got[1], again[1]);
+}
+
+// ---- elastic net --------------------------------------------------------------------------------
+
+/// Standardised training data in float64.
+struct Standard {
+  torch::Tensor x, y;
+  Standard(const World& world)
+      : x(world.rows(world.presence, world.split.train)),
+        y(world.rows(world.activations, world.split.train)) {
+    x = (x - x.mean(0)) / x.std(0);
+    y = (y - y.mean(0)) / y.std(0);
+  }
+  /// Plain coordinate descent over every concept until nothing moves.
+  torch::Tensor slow_elastic_net(std::int64_t unit, double l1, double l2) const {
+    const std::int64_t n = x.size(0), concepts = x.size(1);
+    torch::Tensor w = torch::zeros({concepts}, torch::kDouble);
+    torch::Tensor residual = y.select(1, unit).clone();
+    for (int sweep = 0; sweep < 500; ++sweep) {
+      double moved = 0;
+      for (std::int64_t j = 0; j < concepts; ++j) {
+        const torch::Tensor column = x.select(1, j);
+        const double square = column.dot(column).item<double>() / n, old = w[j].item<double>();
+        const double z = column.dot(residual).item<double>() / n + square * old;
+        const double next = (z > l1 ? z - l1 : z < -l1 ? z + l1 : 0.0) / (square + l2);
+        if (next == old) continue;
+        residual -= (next - old) * column;
+        w[j] = next;
+        moved = std::max(moved, std::abs(next - old));
+      }
+      if (moved < 1e-12) break;
+    }
+    return w;
+  }
+  double objective(std::int64_t unit, const torch::Tensor& w, double l1, double l2) const {
+    const torch::Tensor r = y.select(1, unit) - x.mv(w);
+    return (0.5 * (r * r).mean() + l1 * w.abs().sum() + 0.5 * l2 * w.dot(w)).item<double>();
+  }
+};
+
+torch::Tensor dense(const SparseFit& fit, std::int64_t concepts) {
+  torch::Tensor w = torch::zeros({concepts}, torch::kDouble);
+  for (std::size_t i = 0; i < fit.index.size(); ++i) w[fit.index[i]] = fit.weight[i];
+  return w;
+}
+
+TEST(ElasticNet, ReachesTheOptimumOfPlainCoordinateDescent) {
+  const World world(600, 50, 6, 20);
+  Fitted fitted(world);
+  const Standard data(world);
+  ASSERT_EQ(fitted.regression->concept_count(), 50);
+  for (const double lambda : {0.05, 0.2, 0.005}) {
+    LinearOptions options;
+    options.lambda = lambda;
+    options.gap = 1e-9;
+    const ElasticNetOptions net = ElasticNetOptions::published(lambda, options.alpha);
+    EXPECT_NEAR(net.l1, lambda, 1e-12);
+    const auto fits = rank(*fitted.regression, *fitted.validation, 0, 6, options, 1);
+    for (std::int64_t k = 0; k < 6; ++k) {
+      const torch::Tensor slow = data.slow_elastic_net(k, net.l1, net.l2);
+      const torch::Tensor fast = dense(fits[k], 50);
+      const double optimum = data.objective(k, slow, net.l1, net.l2);
+      EXPECT_TRUE(fits[k].converged);
+      EXPECT_NEAR(fits[k].objective, optimum, 2e-6);
+      EXPECT_LE(data.objective(k, fast, net.l1, net.l2), optimum + 1e-6);
+      EXPECT_LT((slow - fast).abs().max().item<double>(), 2e-3) << lambda << " " << k;
+    }
+  }
+}
+
+TEST(ElasticNet, GapBoundsTheDistanceToTheOptimum) {
+  const World world(400, 40, 4, 21);
+  Fitted fitted(world);
+  LinearOptions loose, tight;
+  loose.gap = 0.05;
+  tight.gap = 1e-10;
+  const auto far = rank(*fitted.regression, *fitted.validation, 0, 4, loose, 1);
+  const auto near = rank(*fitted.regression, *fitted.validation, 0, 4, tight, 1);
+  for (std::size_t k = 0; k < 4; ++k) {
+    EXPECT_GE(far[k].objective, near[k].objective - near[k].gap);
+    EXPECT_GE(near[k].objective, far[k].objective - far[k].gap - 1e-9);
+    EXPECT_LE(near[k].gap, 1e-10);
+  }
+}
+
+TEST(ElasticNet, NonNegativeWeightsSatisfyTheirConditions) {
+  const World world(500, 40, 5, 22);
+  Fitted fitted(world);
+  LinearOptions options;
+  options.search.non_negative = true;
+  options.lambda = 0.01;
+  const auto fits = rank(*fitted.regression, *fitted.validation, 0, 5, options, 1);
+  const ElasticNetOptions net = ElasticNetOptions::published(0.01, 0.99);
+  const Standard data(world);
+  for (std::int64_t k = 0; k < 5; ++k) {
+    EXPECT_TRUE(fits[k].converged);
+    const torch::Tensor w = dense(fits[k], 40);
+    EXPECT_GE(w.min().item<double>(), 0);
+    const torch::Tensor r = data.y.select(1, k) - data.x.mv(w);
+    const torch::Tensor slope =
+        data.x.t().mv(r) / static_cast<double>(data.x.size(0)) - net.l1 - net.l2 * w;
+    EXPECT_LT(slope.max().item<double>(), 2e-3);
+    EXPECT_LT((slope * w).abs().max().item<double>(), 1e-3);
+  }
+}
+
+TEST(ElasticNet, GivesUpHonestly) {
+  const World world(400, 60, 2, 23);
+  Fitted fitted(world);
+  ElasticNetOptions net = ElasticNetOptions::published(0.001, 0.99);
+  net.max_sweeps = 1;
+  net.gap = 1e-12;
+  const auto fits =
+      fit_elastic_net(*fitted.regression->gram, {fitted.regression->moments_of(0)}, net, 1);
+  EXPECT_FALSE(fits[0].converged);
+  EXPECT_GT(fits[0].gap, 0);
+}
+
+TEST(Ranking, PutsZerosBetweenPositiveAndNegativeInTheirOrder) {
+  SparseFit fit;
+  fit.index = {1, 3, 4};
+  fit.weight = {0.5, -0.25, 0.75};
+  EXPECT_EQ(ranking(fit, 6, 6), (std::vector<std::int64_t>{4, 1, 0, 2, 5, 3}));
+  EXPECT_EQ(ranking(fit, 6, 3), (std::vector<std::int64_t>{4, 1, 0}));
+}
+
+// ---- least squares and searches -----------------------------------------------------------------
+
+TEST(LeastSquares, IsTheRegressionOnThoseColumns) {
+  const World world(500, 30, 3, 30);
+  Fitted fitted(world);
+  const Standard data(world);
+  const std::vector<std::int64_t> terms{4, 11, 2, 27};
+  const TermFit fit =
+      least_squares(*fitted.regression->gram, fitted.regression->moments_of(1).q, terms);
+  const torch::Tensor x = data.x.index_select(1, torch::tensor(terms));
+  const torch::Tensor normal = x.t().mm(x), right = x.t().mv(data.y.select(1, 1));
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    double sum = 0;
+    for (std::size_t j = 0; j < terms.size(); ++j)
+      sum += normal[i][j].item<double>() * fit.weight[j];
+    EXPECT_NEAR(sum, right[i].item<double>(), 1e-2);
+  }
+  EXPECT_TRUE(
+      least_squares(*fitted.regression->gram, fitted.regression->moments_of(1).q, {4, 11, 4})
+          .weight.empty());
+}
+
+TEST(LeastSquares, NonNegativeSatisfiesItsConditions) {
+  const World world(300, 12, 8, 31);
+  Fitted fitted(world);
+  const std::vector<std::int64_t> terms = all_columns(12);
+  for (std::int64_t k = 0; k < 8; ++k) {
+    const double* q = fitted.regression->moments_of(k).q;
+    const TermFit fit = non_negative_least_squares(*fitted.regression->gram, q, terms);
+    for (std::size_t i = 0; i < 12; ++i) {
+      double slope = q[i];
+      for (std::size_t j = 0; j < 12; ++j)
+        slope -= static_cast<double>(fitted.regression->gram->row(i)[j]) * fit.weight[j];
+      EXPECT_GE(fit.weight[i], 0);
+      EXPECT_LE(slope, 1e-9);
+      EXPECT_NEAR(slope * fit.weight[i], 0, 1e-9);
+    }
+  }
+}
+
+TEST(Kernels, BestMovesAreTheBestOfTryingEveryConcept) {
+  const World world(800, 600, 2, 32);
+  Fitted fitted(world);
+  const Gram& gram = *fitted.regression->gram;
+  const std::int64_t concepts = fitted.regression->concept_count();
+  const double* q = fitted.regression->moments_of(0).q;
+  const std::vector<float> qf(q, q + concepts);
+  const std::vector<std::int64_t> terms{10, 200, 333};
+  const TermFit fit = least_squares(gram, q, terms);
+  const std::vector<float> inverse(fit.inverse.begin(), fit.inverse.end());
+  const std::vector<float> beta(fit.weight.begin(), fit.weight.end());
+  std::vector<const float*> rows;
+  for (const std::int64_t j : terms) rows.push_back(gram.row(j));
+  ScanInput input;
+  input.terms = 3;
+  input.rows = rows.data();
+  input.inverse = inverse.data();
+  input.beta = beta.data();
+  input.q = qf.data();
+  input.diagonal = static_cast<float>(fitted.regression->diagonal());
+  input.concepts = concepts;
+
+  double add = 0, swap = 0;
+  for (std::int64_t j = 0; j < concepts; ++j) {
+    std::vector<std::int64_t> more = terms;
+    more.push_back(j);
+    add = std::max(add, least_squares(gram, q, more).explained - fit.explained);
+    for (std::size_t p = 0; p < 3; ++p) {
+      std::vector<std::int64_t> other = terms;
+      other[p] = j;
+      swap = std::max(swap, least_squares(gram, q, other).explained - fit.explained);
+    }
+  }
+  EXPECT_NEAR(best_addition(input).gain, add, 1e-4 * add + 1e-6);
+  EXPECT_NEAR(best_swap(input).gain, swap, 1e-3 * swap + 1e-6);
+}
+
+/// reference.md §1.6, word by word, with float64 least squares on the rows.
+std::vector<std::string> slow_greedy(const World& world, std::int64_t unit,
+                                     const std::vector<std::int64_t>& ranked, double* correlation) {
+  const torch::Tensor x = world.rows(world.presence, world.split.train);
+  const torch::Tensor y = world.rows(world.activations, world.split.train).select(1, unit);
+  const torch::Tensor xv = world.rows(world.presence, world.split.val);
+  const torch::Tensor yv = world.rows(world.activations, world.split.val).select(1, unit);
+  std::vector<std::int64_t> chosen, bad;
+  double best = 0;
+  while (chosen.size() < 10) {
+    std::vector<std::int64_t> candidates;
+    for (const std::int64_t j : ranked)
+      if (candidates.size() < 10 && std::find(chosen.begin(), chosen.end(), j) == chosen.end() &&
+          std::find(bad.begin(), bad.end(), j) == bad.end())
+        candidates.push_back(j);
+    double current = best;
+    std::int64_t pick = -1;
+    for (const std::int64_t j : candidates) {
+      std::vector<std::int64_t> terms = chosen;
+      terms.push_back(j);
+      const torch::Tensor index = torch::tensor(terms);
+      const torch::Tensor xs = x.index_select(1, index) - x.index_select(1, index).mean(0);
+      const torch::Tensor w = torch::linalg_pinv(xs).mv(y - y.mean());
+      const double c = slow_correlation(xv.index_select(1, index).mv(w), yv);
+      if (c - best < 0.02 && !chosen.empty()) {
+        bad.push_back(j);
+      } else if (c > current) {
+        current = c;
+        pick = j;
+      }
+    }
+    if (pick < 0) break;
+    best = current;
+    chosen.push_back(pick);
+  }
+  *correlation = best;
+  std::vector<std::string> names;
+  for (const std::int64_t j : chosen) names.push_back(world.names[j]);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> sorted_names(const Explanation& explanation) {
+  std::vector<std::string> names;
+  for (const Term& term : explanation.terms) names.push_back(term.concept_name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(Search, GreedyIsThePublishedSearch) {
+  const World world(900, 60, 12, 40);
+  Fitted fitted(world);
+  LinearOptions options;
+  options.search.kind = SearchKind::greedy;
+  const auto fits = rank(*fitted.regression, *fitted.validation, 0, 12, options, 1);
+  const auto explanations = fitted.explain(world, options);
+  for (std::int64_t k = 0; k < 12; ++k) {
+    double correlation = 0;
+    EXPECT_EQ(sorted_names(explanations[k]),
+              slow_greedy(world, k, ranking(fits[k], 60, 60), &correlation));
+    EXPECT_NEAR(explanations[k].val_correlation, correlation, 1e-5);
+  }
+}
+
+TEST(Search, WeightsAreTheLeastSquaresRefitInDescendingOrder) {
+  const World world(900, 60, 6, 41);
+  const torch::Tensor x = world.rows(world.presence, world.split.train);
+  const torch::Tensor y = world.rows(world.activations, world.split.train);
+  for (const SearchKind kind :
+       {SearchKind::none, SearchKind::greedy, SearchKind::forward, SearchKind::swap}) {
+    Fitted fitted(world);
+    LinearOptions options;
+    options.search.kind = kind;
+    options.search.max_length = 4;
+    for (const Explanation& e : fitted.explain(world, options)) {
+      ASSERT_EQ(e.status, Status::ok);
+      ASSERT_LE(e.terms.size(), 4U);
+      torch::Tensor residual = y.select(1, e.unit) - e.bias;
+      for (std::size_t i = 0; i < e.terms.size(); ++i) {
+        if (i) {
+          EXPECT_LE(e.terms[i].weight, e.terms[i - 1].weight);
+        }
+        residual = residual -
+                   e.terms[i].weight * x.select(1, std::stoll(e.terms[i].concept_name.substr(1)));
+      }
+      EXPECT_NEAR(residual.mean().item<double>(), 0, 1e-6);
+      for (const Term& term : e.terms)
+        EXPECT_NEAR(
+            slow_correlation(x.select(1, std::stoll(term.concept_name.substr(1))), residual), 0,
+            1e-4);
+    }
+  }
+}
+
+TEST(Search, SwapExplainsNoLessThanForwardAtEqualLength) {
+  const World world(700, 120, 16, 42);
+  LinearOptions options;
+  options.search.tolerance = 0;
+  options.search.max_length = 3;
+  double forward = 0, swap = 0;
+  for (const SearchKind kind : {SearchKind::forward, SearchKind::swap}) {
+    Fitted fitted(world);
+    options.search.kind = kind;
+    for (const Explanation& e : fitted.explain(world, options)) {
+      torch::Tensor predicted = torch::zeros({700}, torch::kDouble);
+      for (const Term& term : e.terms)
+        predicted +=
+            term.weight * world.presence.select(1, std::stoll(term.concept_name.substr(1)));
+      const double c = slow_correlation(
+          world.rows(predicted.unsqueeze(1), world.split.train),
+          world.rows(world.activations, world.split.train).select(1, e.unit).unsqueeze(1));
+      (kind == SearchKind::swap ? swap : forward) += c;
+    }
+  }
+  EXPECT_GE(swap, forward - 1e-9);
+}
+
+TEST(Search, PathAndNonNegativeGiveUsableExplanations) {
+  const World world(700, 40, 6, 43);
+  Fitted fitted(world);
+  LinearOptions options;
+  options.path = 12;
+  options.search.kind = SearchKind::greedy;
+  options.search.non_negative = true;
+  for (const Explanation& e : fitted.explain(world, options)) {
+    EXPECT_EQ(e.status, Status::ok);
+    EXPECT_GT(e.val_correlation, 0.3);
+    for (const Term& term : e.terms) EXPECT_GT(term.weight, 0);
+  }
+}
+
+// ---- the whole ----------------------------------------------------------------------------------
+
+TEST(Explain, SameBytesForAnyThreadCountAndAnyRange) {
+  const World world(1200, 200, 40, 50);
+  for (const SearchKind kind : {SearchKind::greedy, SearchKind::swap}) {
+    LinearOptions options;
+    options.search.kind = kind;
+    RegressionOptions how;
+    Fitted one(world, how);
+    const auto expected = one.explain(world, options, 1);
+    how.moments.threads = 2;
+    Fitted two(world, how);
+    EXPECT_EQ(bytes_of(expected), bytes_of(two.explain(world, options, 2)));
+    const auto tail = explain(*one.regression, *one.validation, world.names, 33, 40, options, 1);
+    EXPECT_EQ(bytes_of({expected.begin() + 33, expected.end()}), bytes_of(tail));
+  }
+}
+
+TEST(Explain, TileSizeMovesTheObjectiveWithinRounding) {
+  const World world(1200, 150, 20, 51);
+  std::vector<std::vector<Explanation>> results;
+  for (const std::int64_t rows : {64, 333, 4096}) {
+    RegressionOptions how;
+    how.moments.tile_rows = rows;
+    Fitted fitted(world, how);
+    results.push_back(fitted.explain(world));
+  }
+  for (const auto& other : results)
+    for (std::size_t k = 0; k < other.size(); ++k)
+      EXPECT_NEAR(other[k].objective / results[0][k].objective, 1, 1e-6);
+}
+
+TEST(Explain, LazyGramAgreesWithTheWholeOne) {
+  const World world(600, 1500, 3, 52);
+  RegressionOptions how;
+  Fitted lazy(world, how);
+  ASSERT_TRUE(lazy.regression->lazy);
+  const auto got = lazy.explain(world);
+  EXPECT_LT(lazy.regression->gram->rows_there(), 700);
+
+  const World wide = [&] {  // the same units many times: worth the whole matrix
+    World copy = world;
+    copy.activations = world.activations.repeat({1, 20});
+    return copy;
+  }();
+  Fitted whole(wide, how);
+  ASSERT_FALSE(whole.regression->lazy);
+  const auto expected = whole.explain(wide);
+  for (std::size_t k = 0; k < 3; ++k) {
+    EXPECT_EQ(sorted_names(got[k]), sorted_names(expected[k]));
+    EXPECT_NEAR(got[k].objective / expected[k].objective, 1, 1e-6);
+  }
+}
+
+TEST(Explain, SparseLabelsAgreeWithTheSameLabelsDense) {
+  World world(1500, 40, 12, 53);
+  world.presence = (world.presence > 0.8).to(torch::kFloat);
+  Fitted dense(world), sparse(world, {}, true);
+  const auto a = dense.explain(world), b = sparse.explain(world);
+  for (std::size_t k = 0; k < a.size(); ++k) {
+    EXPECT_EQ(sorted_names(a[k]), sorted_names(b[k]));
+    EXPECT_NEAR(a[k].val_correlation, b[k].val_correlation, 1e-6);
+  }
+}
+
+// ---- hostile data -------------------------------------------------------------------------------
+
+void expect_no_nan(const std::vector<Explanation>& explanations) {
+  for (const Explanation& e : explanations) {
+    EXPECT_TRUE(std::isfinite(e.bias));
+    for (const Term& term : e.terms) EXPECT_TRUE(std::isfinite(term.weight));
+    if (e.status == Status::ok) {
+      EXPECT_TRUE(std::isfinite(e.val_correlation));
+    }
+  }
+}
+
+std::vector<Explanation> explain_all_ways(const World& world) {
+  std::vector<Explanation> last;
+  for (const bool published : {true, false})
+    for (const SearchKind kind :
+         {SearchKind::none, SearchKind::greedy, SearchKind::forward, SearchKind::swap}) {
+      RegressionOptions how;
+      how.published = published;
+      Fitted fitted(world, how);
+      LinearOptions options;
+      options.search.kind = kind;
+      last = fitted.explain(world, options);
+      expect_no_nan(last);
+    }
+  return last;
+}
+
+TEST(Hostile, ConstantConceptsAndUnits) {
+  World world(500, 30, 6, 60);
+  const torch::Tensor train = torch::tensor(world.split.train);
+  world.presence.select(1, 3).fill_(0.7);                     // everywhere
+  world.presence.select(1, 4).index_fill_(0, train, 0.9);     // within train
+  world.activations.select(1, 0).fill_(0);                    // dead
+  world.activations.select(1, 1).fill_(2.5);                  // one constant
+  world.activations.select(1, 2).index_fill_(0, train, 1.0);  // no variance within train
+  world.activations.select(1, 3).index_fill_(0, torch::tensor(world.split.val), 1.0);
+  const auto explanations = explain_all_ways(world);
+  EXPECT_EQ(explanations[0].status, Status::dead);
+  EXPECT_EQ(explanations[1].status, Status::dead);
+  EXPECT_EQ(explanations[2].status, Status::constant);
+  EXPECT_EQ(explanations[3].status, Status::no_concept);
+  EXPECT_EQ(explanations[4].status, Status::ok);
+  for (const Explanation& e : explanations)
+    for (const Term& term : e.terms) {
+      EXPECT_NE(term.concept_name, "c3");
+      EXPECT_NE(term.concept_name, "c4");
+    }
+}
+
+TEST(Hostile, DuplicateConceptsAreUsedOnce) {
+  World world(500, 20, 5, 61);
+  world.presence = torch::cat({world.presence, world.presence}, 1);
+  for (int j = 20; j < 40; ++j) world.names.push_back("c" + std::to_string(j));
+  for (const Explanation& e : explain_all_ways(world)) {
+    std::vector<std::int64_t> of;
+    for (const Term& term : e.terms) of.push_back(std::stoll(term.concept_name.substr(1)) % 20);
+    std::sort(of.begin(), of.end());
+    EXPECT_EQ(std::unique(of.begin(), of.end()), of.end());
+  }
+}
+
+TEST(Hostile, MoreConceptsThanTrainingRows) {
+  const World world(60, 400, 4, 62);
+  for (const Explanation& e : explain_all_ways(world)) EXPECT_NE(e.status, Status::not_converged);
+}
+
+TEST(Hostile, OneUnitOneConceptFewRows) {
+  World one(200, 1, 1, 63);
+  EXPECT_EQ(explain_all_ways(one)[0].terms.size(), 1U);
+  World tiny(10, 5, 2, 64);
+  explain_all_ways(tiny);
+}
+
+TEST(Hostile, NoConceptPassesTheFilterOrAllUnitsDead) {
+  World faint(200, 10, 3, 65);
+  faint.presence.mul_(0.1);
+  for (const Explanation& e : explain_all_ways(faint)) EXPECT_EQ(e.status, Status::no_concept);
+  World dead(200, 10, 3, 66);
+  dead.activations.zero_();
+  for (const Explanation& e : explain_all_ways(dead)) EXPECT_EQ(e.status, Status::dead);
+}
+
+TEST(Hostile, ValuesThatAreNotFiniteAreNamed) {
+  const auto message = [](World world) -> std::string {
+    try {
+      Fitted fitted(world);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::input);
+      return error.what();
+    }
+    return "";
+  };
+  World world(200, 10, 3, 67);
+  world.activations[41][2] = std::nanf("");
+  EXPECT_NE(message(world).find("activations: row 41, unit 2 is NaN"), std::string::npos);
+  world = World(200, 10, 3, 67);
+  world.presence[33][7] = INFINITY;
+  EXPECT_NE(message(world).find("row 33, concept 7 is infinite"), std::string::npos);
+  world = World(200, 10, 3, 67);
+  world.split.val.clear();
+  EXPECT_NE(message(world).find("no rows"), std::string::npos);
+  world = World(200, 10, 3, 67);
+  world.presence = world.presence.narrow(0, 0, 100).clone();
+  EXPECT_NE(message(world).find("100 rows"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace linex
