@@ -456,6 +456,18 @@ TEST_F(Data, SplitFoldersAreChecked) {
     EXPECT_NE(message_of([&] { make_split(text, 10, 0); }), "no error") << text;
 }
 
+TEST_F(Data, PublishedSplitsAreRead) {
+  const char* shared = std::getenv("LINEX_SHARED");
+  const fs::path folder = fs::path(shared ? shared : "") / "data/splits/cifar100_val";
+  if (!shared || !fs::exists(folder)) GTEST_SKIP() << "no LINEX_SHARED";
+  const Split split = make_split(folder.string(), 10000, 0);
+  const auto sum = [](const Rows& rows) { return std::accumulate(rows.begin(), rows.end(), 0L); };
+  EXPECT_EQ(split.train.size(), 7000u);  // reference.md §1.2
+  EXPECT_EQ(sum(split.train), 35004870);
+  EXPECT_EQ(sum(split.val), 5010884);
+  EXPECT_EQ(sum(split.test), 9979246);
+}
+
 // With the shared pictures and python3-pil at hand: real photographs, and the time it takes.
 TEST_F(Data, RealPhotographsEqualPillow) {
   const char* shared = std::getenv("LINEX_SHARED");

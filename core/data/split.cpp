@@ -9,6 +9,7 @@
 #include "core/base/npy.hpp"
 #include "core/base/random.hpp"
 #include "core/base/text.hpp"
+#include "core/net/weights.hpp"
 #include "linex/error.hpp"
 
 namespace linex {
@@ -17,8 +18,11 @@ namespace fs = std::filesystem;
 namespace {
 
 Rows read_ids(const fs::path& folder, const std::string& part, std::int64_t n) {
-  const fs::path path = folder / (part + "_ids.npy");
-  const torch::Tensor ids = map_npy(path);
+  fs::path path = folder / (part + "_ids.npy");
+  const fs::path published = folder / (part + "_ids.pt");
+  std::error_code ignored;
+  if (!fs::exists(path, ignored) && fs::exists(published, ignored)) path = published;
+  const torch::Tensor ids = path == published ? load_tensor(path) : map_npy(path);
   if (ids.dim() != 1 || !c10::isIntegralType(ids.scalar_type(), /*includeBool=*/false))
     throw input_error(path.string() + " is not a list of integers");
   const torch::Tensor wide = ids.to(torch::kInt64).contiguous();
@@ -100,9 +104,10 @@ Split draw_split(const std::array<double, 3>& fractions, const std::string& text
 Split make_split(const std::string& text, std::int64_t n, std::uint64_t seed) {
   if (const auto fractions = parse_fractions(text)) return draw_split(*fractions, text, n, seed);
   if (std::error_code ignored; fs::is_directory(text, ignored)) return read_split(text, n);
-  throw usage_error("data.split=" + text +
-                    " is neither a folder with {train,val,test}_ids.npy nor three fractions such "
-                    "as 0.7,0.1,0.2");
+  throw usage_error(
+      "data.split=" + text +
+      " is neither a folder with {train,val,test}_ids.{npy,pt} nor three fractions such "
+      "as 0.7,0.1,0.2");
 }
 
 }  // namespace linex
