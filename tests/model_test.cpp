@@ -23,7 +23,7 @@ struct Case {
   const char* name;
   std::int64_t side;  ///< of the images' corner that was used
   std::vector<std::string> layers;
-  std::vector<std::pair<const char*, std::string>> more = {};
+  std::int64_t heads = 0;  ///< option `heads` where it is not 0
 };
 
 std::vector<Case> cases() {
@@ -50,6 +50,24 @@ std::vector<Case> cases() {
        "resnet_option_a",
        16,
        {"layer1.1.conv2", "layer2.0.shortcut", "layer3"}},
+      {"vgg",
+       "vgg.pth",
+       "vgg",
+       16,
+       {"features.0", "features.6", "features", "avgpool", "classifier.4"}},
+      {"vgg",
+       "vgg_bn.pth",
+       "vgg_bn",
+       8,
+       {"features.1", "features.13", "classifier.0", "classifier.4"}},
+      {"vit",
+       "vit.pth",
+       "vit",
+       16,
+       {"conv_proj", "encoder.layers.encoder_layer_0.self_attention",
+        "encoder.layers.encoder_layer_0.mlp.1", "encoder.layers.encoder_layer_1", "encoder"},
+       2},
+      {"vit", "vit_old_names.pth", "vit", 16, {"encoder"}, 2},
   };
 }
 
@@ -65,7 +83,7 @@ class Models : public testing::TestWithParam<Case> {
   OptionValues given() const {
     OptionValues values =
         options({{"weights", fixtures("models/" + std::string(GetParam().weights)).string()}});
-    for (const auto& [name, text] : GetParam().more) values.set(name, text);
+    if (GetParam().heads > 0) values.set("heads", GetParam().heads);
     return values;
   }
 };
@@ -85,6 +103,7 @@ TEST_P(Models, TapsEqualForwardHooks) {
 }
 
 TEST_P(Models, ReplacingALayerByItselfChangesNoBit) {
+  if (GetParam().layers.size() <= 2) return;  // another case has the same network
   TestModel model(GetParam().plugin, given());
   const torch::Tensor batch = images().repeat({7, 1, 1, 1});  // several pieces, the last one short
   const torch::Tensor plain = model->forward(batch, {}, true).logits;
@@ -103,6 +122,7 @@ TEST_P(Models, ReplacingALayerByItselfChangesNoBit) {
 }
 
 TEST_P(Models, ThreadsChangeNoBit) {
+  if (GetParam().layers.size() <= 2) return;  // another case has the same network
   TestModel one(GetParam().plugin, given(), 1), three(GetParam().plugin, given(), 3);
   const torch::Tensor batch = images().repeat({7, 1, 1, 1});
   EXPECT_TRUE(

@@ -1,0 +1,34 @@
+// VGG networks of torchvision (ImageNet) and of chenyaofo's CIFAR repository.
+#include <linex/plugin.hpp>
+
+#include "core/net/image_options.hpp"
+#include "plugins/models/vgg/vgg_network.hpp"
+
+namespace {
+
+linex::BuiltNetwork build(const linex::PluginContext& context) {
+  const auto& options = context.options();
+  auto weights = linex::load_weights(options.text("weights"));
+  const auto spec = linex::vgg_spec(options.text("arch"), weights);
+  auto built = linex::build_vgg(spec, std::move(weights));
+  built.preprocess = linex::override_preprocess(built.preprocess, options);
+  context.log().info("vgg: " + built.arch + ", " + std::to_string(spec.classes) + " classes");
+  return built;
+}
+
+class Vgg final : public linex::ImageModel {
+ public:
+  static constexpr auto kOptions = linex::with_image_options(std::array{
+      linex::option::required(
+          linex::option::text("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::option::choice("arch", "auto",
+                            "auto|vgg11|vgg11_bn|vgg13|vgg13_bn|vgg16|vgg16_bn|vgg19|vgg19_bn",
+                            "architecture; auto infers it from the weights")});
+
+  explicit Vgg(const linex::PluginContext& context) : ImageModel(build(context), context.run()) {}
+};
+
+}  // namespace
+
+LINEX_MODEL_PLUGIN(Vgg, "vgg", "1.0.0",
+                   "VGGs of torchvision (ImageNet) and CIFAR, from their weights")

@@ -1,0 +1,36 @@
+// Vision transformers of torchvision.
+#include <linex/plugin.hpp>
+
+#include "core/net/image_options.hpp"
+#include "plugins/models/vit/vit_network.hpp"
+
+namespace {
+
+linex::BuiltNetwork build(const linex::PluginContext& context) {
+  const auto& options = context.options();
+  auto weights = linex::load_weights(options.text("weights"));
+  const auto spec = linex::vit_spec(options.text("arch"), weights, options.integer("heads"));
+  auto built = linex::build_vit(spec, std::move(weights));
+  built.preprocess = linex::override_preprocess(built.preprocess, options);
+  context.log().info("vit: " + built.arch + ", " + std::to_string(spec.image) + " pixels, " +
+                     std::to_string(spec.classes) + " classes");
+  return built;
+}
+
+class Vit final : public linex::ImageModel {
+ public:
+  static constexpr auto kOptions = linex::with_image_options(std::array{
+      linex::option::required(
+          linex::option::text("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::option::choice("arch", "auto", "auto|vit_b_16|vit_b_32|vit_l_16|vit_l_32|vit_h_14",
+                            "architecture; auto infers it from the weights"),
+      linex::option::integer(
+          "heads", 0, 0, 1024,
+          "attention heads of a transformer that is none of these; 0 = width/64")});
+
+  explicit Vit(const linex::PluginContext& context) : ImageModel(build(context), context.run()) {}
+};
+
+}  // namespace
+
+LINEX_MODEL_PLUGIN(Vit, "vit", "1.0.0", "Vision transformers of torchvision, from their weights")
