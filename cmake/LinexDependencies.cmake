@@ -7,6 +7,22 @@ if(LINEX_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   add_compile_options($<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>)
 endif()
 
+# LibTorch 1.13 (Debian) to 2.x (PyPI's wheel, a libtorch archive). All that differs is here; the
+# C++ standard, at least 17, and the ABI flags are what Torch's own targets ask for.
+#
+# Torch's config looks for its own libraries in the system first: two LibTorchs would be mixed.
+if(NOT Torch_DIR AND DEFINED ENV{Torch_DIR})
+  set(Torch_DIR "$ENV{Torch_DIR}")
+endif()
+if(EXISTS "${Torch_DIR}/../Caffe2/Caffe2Config.cmake")
+  get_filename_component(linex_torch_prefix "${Torch_DIR}/../../.." ABSOLUTE)
+  list(PREPEND CMAKE_PREFIX_PATH "${linex_torch_prefix}")
+endif()
+# A LibTorch with CUDA asks for the whole toolkit, which only CUDA code needs. There is none here, and
+# the libraries find CUDA by their own run paths, so a machine without nvcc builds too. The config
+# looks for nothing where its cudart target exists; nor for MKL, which the wheel has inside.
+add_library(torch::cudart INTERFACE IMPORTED)
+add_library(caffe2::mkl INTERFACE IMPORTED)
 find_package(Torch 1.13 REQUIRED)
 find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
@@ -16,6 +32,20 @@ find_package(nlohmann_json 3.10 REQUIRED)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options filesystem)
 find_package(OpenCV REQUIRED COMPONENTS core imgproc imgcodecs)
 
+# The wheel brings headers of another fmt than the one spdlog was built with.
+if(TARGET fmt::fmt AND EXISTS "${linex_torch_prefix}/include/fmt")
+  get_target_property(linex_fmt_headers fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+  file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/include")
+  file(CREATE_LINK "${linex_fmt_headers}/fmt" "${PROJECT_BINARY_DIR}/include/fmt" SYMBOLIC)
+  set_property(TARGET spdlog::spdlog APPEND PROPERTY
+               INTERFACE_COMPILE_OPTIONS "-I${PROJECT_BINARY_DIR}/include")
+endif()
+
 # Torch's own flags (the C++ ABI it was built with) hold for every target.
 separate_arguments(linex_torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:${linex_torch_flags}>")
+# g++ 12 warns wrongly about std::string in the C++20 that LibTorch 2 asks for (GCC bug 105651).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13 AND
+   Torch_VERSION VERSION_GREATER_EQUAL 2)
+  add_compile_options(-Wno-restrict -Wno-array-bounds -Wno-stringop-overflow)
+endif()
