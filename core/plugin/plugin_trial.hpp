@@ -1,0 +1,21 @@
+// Whether plugins can be created with their defaults, tried where a crash does no harm.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "core/plugin/plugin_registry.hpp"
+
+namespace linex {
+
+struct Trial {
+  std::string why;   ///< why it cannot be used; "" = it can
+  std::string note;  ///< what its create asked for, e.g. a file; it is not broken
+};
+
+/// Loads and creates every usable plugin of the registry once, with its defaults, in a child
+/// process; those with required options are only loaded. A crash ends the child, is put down to
+/// the plugin being tried, and a new child goes on with the next one. By file.
+std::map<std::filesystem::path, Trial> try_plugins(const PluginRegistry& registry);
+
+}  // namespace linex
