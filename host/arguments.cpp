@@ -65,6 +65,26 @@ std::string unknown_message(const std::string& name, const std::vector<std::stri
 
 }  // namespace
 
+PluginSearch parse_plugin_search(const std::vector<std::string>& arguments) {
+  PluginSearch search;
+  try {
+    const auto parsed = po::command_line_parser(arguments)
+                            .options(common_options({}))
+                            .style(kStyle)
+                            .allow_unregistered()
+                            .run();
+    for (const auto& option : parsed.options) {
+      if (option.string_key == "plugin")
+        for (const auto& file : option.value)
+          search.files.push_back(std::filesystem::absolute(file));
+      if (option.string_key == "no-plugins-from-env") search.from_environment = false;
+    }
+  } catch (const po::error& error) {
+    throw usage_error(error.what());
+  }
+  return search;
+}
+
 Arguments parse_arguments(const CommandSyntax& syntax, const std::vector<std::string>& arguments,
                           const KnownKeys& known_keys) {
   const auto common = common_options(syntax);
@@ -80,9 +100,6 @@ Arguments parse_arguments(const CommandSyntax& syntax, const std::vector<std::st
     add_sections(first_look, parsed);
     for (const auto& option : parsed.options) {
       if (option.string_key == "config") config_file = option.value.back();
-      if (option.string_key == "plugin")
-        for (const auto& file : option.value) result.plugin_files.emplace_back(file);
-      if (option.string_key == "no-plugins-from-env") result.plugins_from_environment = false;
       if (option.string_key == "help") result.flags["help"] = true;
     }
     if (!config_file.empty()) add_sections(first_look, parse_config(config_file, {}, true));

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/plugin/plugin_registry.hpp"
+
 namespace linex {
 
 /// Raw option texts by section and key, e.g. sections["solver"]["lambda"] = "0.1".
@@ -25,10 +27,12 @@ struct Arguments {
   std::vector<std::string> words;
   std::map<std::string, bool> flags;          ///< the command's, and "help"
   std::map<std::string, std::string> values;  ///< the command's
-  std::vector<std::filesystem::path> plugin_files;
-  bool plugins_from_environment = true;
   Sections sections;
 };
+
+/// --plugin FILE (repeatable) and --no-plugins-from-env out of a command's arguments; anything else
+/// is left to parse_arguments().
+PluginSearch parse_plugin_search(const std::vector<std::string>& arguments);
 
 /// All keys a section takes once its plugins are known; "section.key" names.
 using KnownKeys = std::function<std::vector<std::string>(const Sections& first_look)>;

@@ -13,6 +13,8 @@ std::vector<std::string> split_lines(std::string_view text);
 /// The lines of a UTF-8 list file, a byte-order mark removed. Throws Error(input) naming the line
 /// that is not UTF-8.
 std::vector<std::string> read_list(const std::filesystem::path& path);
+/// Strict UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF.
+bool is_utf8(std::string_view text);
 std::vector<std::string> split(std::string_view text, char separator);
 std::string trim(std::string_view text);
 std::string join(const std::vector<std::string>& parts, std::string_view separator);

@@ -1,4 +1,4 @@
-#include "core/pipeline/activations.hpp"
+#include "core/pipeline/layers.hpp"
 
 #include <algorithm>
 

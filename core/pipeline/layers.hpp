@@ -1,12 +1,9 @@
-// Stage 1: pooled activations of the layers to explain.
+// Names of layers, as users write them.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "linex/context.hpp"
-#include "linex/data.hpp"
 #include "linex/model.hpp"
 
 namespace linex {

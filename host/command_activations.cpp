@@ -1,0 +1,84 @@
+// linex activations, linex concepts: one stage alone, as .npy files.
+#include "core/base/files.hpp"
+#include "core/base/npy.hpp"
+#include "core/base/text.hpp"
+#include "host/run_commands.hpp"
+#include "host/run_stages.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+
+namespace {
+
+void write_labels(const Workplace& place, const std::shared_ptr<const DataSet>& data) {
+  if (data && !data->labels().empty())
+    write_npy(place.out() / "labels.npy", torch::tensor(data->labels(), torch::kInt64));
+}
+
+}  // namespace
+
+int run_activations(PluginRegistry& registry, const Sections& raw) {
+  StageClock clock;
+  Workplace place(registry, raw);
+  const auto data = place.open_data();
+  const Source source = open_source(place, data);
+  place.prepare_out();
+  const auto recorded = record_activations(place, source, clock, true);
+  for (std::size_t l = 0; l < source.layers.size(); ++l) {
+    const auto& values = recorded.layers[l];
+    const std::string name =
+        source.layers.size() == 1 ? "activations.npy" : "activations." + source.layers[l] + ".npy";
+    write_npy(place.out() / name, values);
+    std::printf("%s: %lld rows, %lld units of %s\n", (place.out() / name).c_str(),
+                static_cast<long long>(values.size(0)), static_cast<long long>(values.size(1)),
+                source.layers[l].c_str());
+  }
+  if (recorded.logits.defined()) write_npy(place.out() / "logits.npy", recorded.logits);
+  write_labels(place, data);
+  RunSummary summary;
+  finish_run(place, summary, clock);
+  return 0;
+}
+
+int run_concepts(PluginRegistry& registry, const Sections& raw) {
+  StageClock clock;
+  Workplace place(registry, raw);
+  const auto data = place.open_data();
+  const auto labeler = place.open_labeler(data);
+  place.prepare_out();
+  const auto names = labeler.object->concepts();
+  clock.time("concepts", [&] {
+    {
+      const auto presence = labeler.object->presence();
+      NpyWriter writer(place.out() / "concepts.npy", {presence->rows(), presence->cols()});
+      const auto bar = place.context().progress("concepts", presence->rows(), "rows");
+      constexpr std::int64_t kTile = 256;
+      for (std::int64_t begin = 0; begin < presence->rows(); begin += kTile) {
+        check_cancelled(place.context());
+        Rows rows;
+        for (std::int64_t row = begin; row < std::min(begin + kTile, presence->rows()); ++row)
+          rows.push_back(row);
+        const auto count = static_cast<std::int64_t>(rows.size());
+        const auto tile = torch::empty({count, presence->cols()});
+        presence->read(rows.data(), count, nullptr, 0, tile.data_ptr<float>());
+        writer.append(tile);
+        bar->advance(count);
+      }
+      writer.finish();
+    }
+  });
+  std::string list;
+  for (const auto& name : names) {
+    if (name.find_first_of("\r\n") != std::string::npos)
+      throw input_error(labeler.name + ": a concept's name holds a line end: '" + name + "'");
+    list += name + "\n";
+  }
+  write_file_atomic(place.out() / "concept_names.txt", list);
+  write_labels(place, data);
+  RunSummary summary;
+  finish_run(place, summary, clock);
+  std::printf("%s: %zu concepts\n", (place.out() / "concepts.npy").c_str(), names.size());
+  return 0;
+}
+
+}  // namespace linex

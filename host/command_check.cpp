@@ -1,0 +1,126 @@
+#include <array>
+#include <cstdio>
+
+#include "core/plugin/child_process.hpp"
+#include "core/plugin/plugin_guard.hpp"
+#include "host/commands.hpp"
+#include "linex/conformance.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+namespace {
+
+using conformance::Check;
+using conformance::Outcome;
+using conformance::Setup;
+
+constexpr std::chrono::seconds kPatience{300};
+constexpr const char* kWords[] = {"passed", "FAILED", "skipped"};
+
+/// The kit hands out contexts that outlive what they make; the registry wants to share them.
+template <class Interface>
+conformance::Make<Interface> maker(PluginRegistry& registry, const std::string& name) {
+  return [&registry, name](const PluginContext& context) {
+    return registry.create<Interface>(
+        name, std::shared_ptr<const PluginContext>(std::shared_ptr<void>(), &context));
+  };
+}
+
+void run_kit(PluginRegistry& registry, const PluginEntry& plugin, const Setup& setup) {
+  const std::string& name = plugin.note->name;
+  switch (plugin.note->kind) {
+    case PluginKind::model:
+      conformance::check_model(maker<TargetModel>(registry, name), setup);
+      break;
+    case PluginKind::labeler:
+      conformance::check_labeler(maker<ConceptLabeler>(registry, name), setup);
+      break;
+    case PluginKind::solver:
+      conformance::check_solver(maker<SparseSolver>(registry, name), setup);
+      break;
+    case PluginKind::evaluator:
+      conformance::check_evaluator(maker<Evaluator>(registry, name), setup);
+      break;
+  }
+}
+
+/// In the child: says "> NAME" when a check starts, and "0|1|2 NAME: DETAIL" when it is done.
+void check_in_child(const CheckRequest& request, PluginRegistry& registry,
+                    const PluginEntry& plugin, const Say& say) {
+  const auto report = [&](const Check& check) {
+    say(std::to_string(static_cast<int>(check.outcome)) + " " + check.name +
+        (check.detail.empty() ? "" : ": " + check.detail));
+  };
+  Setup setup;
+  setup.quirks.skip = request.skip;
+  setup.before = [&](const std::string& name) { say("> " + name); };
+  setup.after = report;
+
+  setup.before("load");
+  OptionSpecs specs;
+  try {
+    specs = registry.options(plugin.note->kind, plugin.note->name);
+    report({"load", Outcome::passed, ""});
+  } catch (const Error& error) {
+    return report({"load", Outcome::failed, error.what()});
+  }
+  setup.before("options");
+  try {
+    setup.options =
+        resolve_options(specs, request.options, to_string(plugin.note->kind), plugin.key).values;
+    report({"options", Outcome::passed, ""});
+  } catch (const Error& error) {
+    return report(
+        {"options", request.options.empty() ? Outcome::skipped : Outcome::failed, error.what()});
+  }
+  run_kit(registry, plugin, setup);
+}
+
+}  // namespace
+
+int run_check(const CheckRequest& request) {
+  if (!std::filesystem::exists(request.file))
+    throw input_error("there is no file " + request.file.string());
+  PluginSearch only_this;
+  only_this.files = {request.file};
+  only_this.from_environment = false;
+  only_this.installed.clear();
+  PluginRegistry registry(only_this);
+  const PluginEntry& plugin = registry.entries().front();
+
+  std::array<int, 3> counts{};
+  const auto print = [&](Outcome outcome, const std::string& text) {
+    ++counts[static_cast<std::size_t>(outcome)];
+    std::printf("  %-7s  %s\n", kWords[static_cast<int>(outcome)], text.c_str());
+    std::fflush(stdout);
+  };
+  std::printf("%s  [%s]\n", plugin.note ? plugin.key.c_str() : "?", plugin.file.c_str());
+  if (!plugin.why.empty()) {
+    print(Outcome::failed, "note: " + plugin.why);
+    return static_cast<int>(ErrorKind::plugin);
+  }
+  print(Outcome::passed, "note");
+
+  std::string running;
+  const auto on_line = [&](const std::string& line) {
+    if (line.size() < 3) return;
+    if (line[0] == '>') {
+      running = line.substr(2);
+    } else if (line[0] >= '0' && line[0] <= '2') {
+      running.clear();
+      print(static_cast<Outcome>(line[0] - '0'), line.substr(2));
+    }
+  };
+  ChildOptions options;
+  options.patience = kPatience;
+  options.quiet = false;
+  const std::string end = run_in_child(
+      [&](const Say& say) { check_in_child(request, registry, plugin, say); }, on_line, options);
+  if (!end.empty()) print(Outcome::failed, (running.empty() ? "end" : running) + ": it " + end);
+
+  std::printf("%s: %d passed, %d failed, %d skipped\n", plugin.key.c_str(), counts[0], counts[1],
+              counts[2]);
+  return counts[1] == 0 ? 0 : static_cast<int>(ErrorKind::plugin);
+}
+
+}  // namespace linex

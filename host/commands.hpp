@@ -1,0 +1,29 @@
+// Commands about plugins. Each returns the exit code of the contract or throws Error.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/plugin/plugin_registry.hpp"
+
+namespace linex {
+
+/// Plugins by kind, and the files that cannot be used with the reason. Plugins are tried in a child
+/// process, so that none of their code runs in this one.
+int run_list(const PluginRegistry& registry, bool json);
+
+/// One plugin ("KIND/NAME"): file, version, ABI, options.
+int run_inspect(PluginRegistry& registry, const std::string& key);
+
+struct CheckRequest {
+  std::filesystem::path file;
+  std::map<std::string, std::string> options;  ///< for the plugin, raw
+  std::vector<std::string> skip;               ///< names of checks that do not hold for it
+};
+/// Conformance of one file, in a child process. 0 when nothing failed, 4 otherwise.
+int run_check(const CheckRequest& request);
+inline int run_check(const std::string& file) { return run_check(CheckRequest{file, {}, {}}); }
+
+}  // namespace linex

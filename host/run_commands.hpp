@@ -1,0 +1,17 @@
+// Commands that run stages. Each returns the exit code of the contract or throws Error.
+#pragma once
+
+#include <string>
+
+#include "core/plugin/plugin_registry.hpp"
+#include "host/arguments.hpp"
+
+namespace linex {
+
+int run_explain(PluginRegistry& registry, const Sections& raw);
+int run_evaluate(PluginRegistry& registry, const Sections& raw,
+                 const std::string& explanation_file);
+int run_activations(PluginRegistry& registry, const Sections& raw);
+int run_concepts(PluginRegistry& registry, const Sections& raw);
+
+}  // namespace linex

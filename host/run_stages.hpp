@@ -1,0 +1,56 @@
+// What explain, evaluate, activations and concepts share.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/pipeline/explanation_csv.hpp"
+#include "core/pipeline/stage_clock.hpp"
+#include "host/workplace.hpp"
+
+namespace linex {
+
+/// Where activations come from: a network over a data set, or a recorded matrix.
+struct Source {
+  Named<TargetModel> model;
+  std::shared_ptr<const DataSet> data;  ///< null for recorded activations
+  std::vector<std::string> layers;
+  std::string pool;
+  torch::Tensor recorded;  ///< (N, K) or undefined
+
+  std::int64_t rows() const { return recorded.defined() ? recorded.size(0) : data->size(); }
+  /// Checks run.units against every layer before long work: runs one image through the network.
+  void check_units(const std::string& units) const;
+};
+
+/// Opens the model and finds its layers. Throws Error(usage) where a network has no data set.
+Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data);
+
+/// Throws Error(input) where the labeler knows another number of rows than the source.
+void check_rows(const Source& source, const Named<ConceptLabeler>& labeler);
+
+struct RecordedLayers {
+  std::vector<torch::Tensor> layers;  ///< float32 (N, K), one a layer of the source
+  torch::Tensor logits;               ///< (N, classes) where asked for and the network has them
+};
+/// Stage 1; adds "activations" to the clock.
+RecordedLayers record_activations(Workplace& place, const Source& source, StageClock& clock,
+                                  bool logits);
+
+/// Appends one layer's explanations and scores to a file.
+void append_layer(ExplanationFile& file, const std::string& layer,
+                  const std::vector<Explanation>& explanations,
+                  const std::vector<ScoreColumn>& scores);
+
+/// Explanations of `layer` in a file. Rows that name no layer, or (`only`: the run has one layer)
+/// any single other layer, are taken as this layer's.
+std::vector<Explanation> select_layer(const ExplanationFile& file, const std::string& layer,
+                                      bool only);
+
+/// Writes summary.json (and the report).
+void finish_run(Workplace& place, RunSummary& summary, StageClock& clock);
+/// The few lines a person wants after a run.
+void print_outcome(Workplace& place, const RunSummary& summary);
+
+}  // namespace linex
