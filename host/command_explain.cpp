@@ -79,7 +79,7 @@ int run_explain(PluginRegistry& registry, const Sections& raw) {
   summary.explanations = file.explanations;
   summary.scores = file.scores;
   summary.test_correlation = test_correlations(file.scores);
-  finish_run(place, summary, clock);
+  finish_run(place, summary, clock, &file);
   for (const auto& journal : journals) std::filesystem::remove(journal);
   print_outcome(place, summary);
   return 0;
@@ -118,7 +118,7 @@ int run_evaluate(PluginRegistry& registry, const Sections& raw,
   summary.explanations = file.explanations;
   summary.scores = file.scores;
   summary.test_correlation = test_correlations(file.scores);
-  finish_run(place, summary, clock);
+  finish_run(place, summary, clock, &file);
   print_outcome(place, summary);
   return 0;
 }

@@ -9,6 +9,7 @@
 #include "core/data/loader.hpp"
 #include "core/pipeline/layers.hpp"
 #include "core/pipeline/units.hpp"
+#include "core/report/report.hpp"
 #include "linex/error.hpp"
 
 namespace linex {
@@ -22,23 +23,6 @@ void check_finite(const torch::Tensor& activations, const std::string& what) {
   throw input_error(what + ": row " + std::to_string(at[0].item<std::int64_t>()) + ", unit " +
                     std::to_string(at[1].item<std::int64_t>()) +
                     " is NaN or infinite; activations must be finite");
-}
-
-/// "2.1·striped + 1.4·red - 0.3·sky + 0.5".
-std::string in_words(const Explanation& explanation) {
-  if (!explanation.text.empty()) return explanation.text;
-  std::string text;
-  char number[32];
-  for (const auto& term : explanation.terms) {
-    std::snprintf(number, sizeof number, "%.2f", std::fabs(term.weight));
-    if (text.empty())
-      text = term.weight < 0 ? "-" : "";
-    else
-      text += term.weight < 0 ? " - " : " + ";
-    text += std::string(number) + "·" + term.concept_name;
-  }
-  std::snprintf(number, sizeof number, "%.2f", std::fabs(explanation.bias));
-  return text + (explanation.bias < 0 ? " - " : " + ") + number;
 }
 
 }  // namespace
@@ -134,8 +118,10 @@ std::vector<Explanation> select_layer(const ExplanationFile& file, const std::st
   return selected;
 }
 
-void finish_run(Workplace& place, RunSummary& summary, StageClock& clock) {
+void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
+                const ExplanationFile* file) {
   place.describe(summary);
+  if (file) clock.time("report", [&] { write_report(place.out() / "report", *file, summary); });
   write_summary(place.out() / "summary.json", summary, clock);
 }
 

@@ -48,8 +48,9 @@ void append_layer(ExplanationFile& file, const std::string& layer,
 std::vector<Explanation> select_layer(const ExplanationFile& file, const std::string& layer,
                                       bool only);
 
-/// Writes summary.json (and the report).
-void finish_run(Workplace& place, RunSummary& summary, StageClock& clock);
+/// Writes summary.json and, where there are explanations, the report.
+void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
+                const ExplanationFile* file = nullptr);
 /// The few lines a person wants after a run.
 void print_outcome(Workplace& place, const RunSummary& summary);
 
