@@ -4,10 +4,14 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <functional>
+#include <set>
+#include <stdexcept>
 
-#include "core/base/csv.hpp"
 #include "core/base/files.hpp"
+#include "core/base/mojibake.hpp"
 #include "core/base/text.hpp"
+#include "core/data/broden_label.hpp"
 #include "linex/error.hpp"
 
 namespace linex {
@@ -50,13 +54,6 @@ struct Cell {
     return static_cast<std::int64_t>(value);
   }
 };
-
-bool is_slot(const std::string& name, const char* stem) {
-  const std::size_t length = std::char_traits<char>::length(stem);
-  return name.compare(0, length, stem) == 0 && name.size() > length &&
-         std::all_of(name.begin() + static_cast<std::ptrdiff_t>(length), name.end(),
-                     [](unsigned char c) { return std::isdigit(c); });
-}
 
 struct Slot {
   int weight, concept_name;
@@ -101,76 +98,170 @@ void write_explanations(const std::filesystem::path& path, const ExplanationFile
   write_file_atomic(path, content);
 }
 
-ExplanationFile read_explanations(const std::filesystem::path& path) {
-  const CsvTable table = read_csv(path);
-  const int unit = table.column("unit");
-  if (unit < 0)
-    throw input_error("cannot read " + path.string() + ": it has no column 'unit'" +
-                      did_you_mean("unit", table.header));
-  const int layer = table.column("layer"), bias = table.column("bias"),
-            val = table.column("val correlation"), description = table.column("description"),
-            status = table.column("status");
+namespace {
+
+/// Where the columns of a file are.
+struct Columns {
+  int unit, layer, bias, val, description, status, label;
+  std::vector<Slot> slots;
+  std::vector<int> scores;
+};
+
+bool is_score(const std::string& name, ExplanationLayout layout) {
+  if (layout == ExplanationLayout::tally && name == "score") return true;
+  return name.compare(0, 4, "sim ") == 0 || name == "similarity";
+}
+
+std::vector<Slot> find_slots(const CsvTable& table, const std::filesystem::path& path) {
   std::vector<Slot> slots;
   for (int i = 0;; ++i) {
     const Slot slot{table.column("weight" + std::to_string(i)),
                     table.column("concept" + std::to_string(i))};
-    if (slot.weight < 0 && slot.concept_name < 0) break;
+    if (slot.weight < 0 && slot.concept_name < 0) return slots;
     if (slot.weight < 0 || slot.concept_name < 0)
       throw input_error("cannot read " + path.string() +
                         ": it has only one of the columns 'weight" + std::to_string(i) +
                         "' and 'concept" + std::to_string(i) + "'");
     slots.push_back(slot);
   }
-  if (slots.empty() && description < 0)
-    throw input_error("cannot read " + path.string() +
-                      ": it has neither 'weight0,concept0,…' nor 'description' columns");
+}
 
-  ExplanationFile file;
-  std::vector<int> score_columns;
+Columns find_columns(const CsvTable& table, const std::filesystem::path& path,
+                     ExplanationLayout& layout) {
+  Columns columns{table.column("unit"),
+                  table.column("layer"),
+                  table.column("bias"),
+                  table.column("val correlation"),
+                  table.column("description"),
+                  table.column("status"),
+                  table.column("label"),
+                  find_slots(table, path),
+                  {}};
+  if (columns.unit < 0)
+    throw input_error("cannot read " + path.string() + ": it has no column 'unit'" +
+                      did_you_mean("unit", table.header));
+  if (!columns.slots.empty())
+    layout = ExplanationLayout::linear;
+  else if (columns.description >= 0)
+    layout = ExplanationLayout::description;
+  else if (columns.label >= 0 && table.column("score") >= 0)
+    layout = ExplanationLayout::tally;
+  else
+    throw input_error("cannot read " + path.string() +
+                      ": it has neither 'weight0,concept0,…' nor 'description' columns, nor "
+                      "those of a tally ('label', 'score')");
+  for (std::size_t j = 0; j < table.header.size(); ++j)
+    if (is_score(table.header[j], layout)) columns.scores.push_back(static_cast<int>(j));
+  return columns;
+}
+
+/// Plain names of the labels a tally mentions that are no scenes.
+std::set<std::string> labels_besides_scenes(const CsvTable& table) {
+  std::set<std::string> names;
   for (std::size_t j = 0; j < table.header.size(); ++j) {
     const std::string& name = table.header[j];
-    const int column = static_cast<int>(j);
-    if (column == unit || column == layer || column == bias || column == val ||
-        column == description || column == status || is_slot(name, "weight") ||
-        is_slot(name, "concept"))
+    if (name != "label" && (name.size() < 6 || name.compare(name.size() - 6, 6, "-label") != 0))
       continue;
-    if (name.compare(0, 4, "sim ") != 0) continue;
-    score_columns.push_back(column);
-    file.scores.push_back({name, true, {}, {}, {}, {}});
+    for (const auto& row : table.rows)
+      if (!row[j].empty() && !is_scene_label(row[j])) names.insert(plain_label(row[j]));
   }
+  return names;
+}
+
+void add_terms(const Columns& columns, const std::vector<std::string>& row,
+               const std::function<Cell(int)>& cell, const ReadOptions& options,
+               const std::set<std::string>& labels, Explanation& explanation) {
+  const auto add = [&](const std::string& name, double weight) {
+    explanation.terms.push_back({options.repair_text ? repair_mojibake(name) : name, weight});
+  };
+  for (const Slot& slot : columns.slots) {
+    const std::string& name = row[static_cast<std::size_t>(slot.concept_name)];
+    const double weight = cell(slot.weight).number();
+    // The published filler is concept "0" with weight 0; a concept really called "0" has a weight.
+    if (name.empty() || (name == "0" && !(std::fabs(weight) > 0))) continue;
+    if (std::isnan(weight))
+      throw cell(slot.weight).error("the concept '" + name + "' has no weight");
+    add(name, weight);
+  }
+  if (!columns.slots.empty()) return;
+  const bool tally = columns.description < 0;
+  const std::string& text =
+      row[static_cast<std::size_t>(tally ? columns.label : columns.description)];
+  if (!trim(text).empty()) add(tally ? plain_label(text, labels) : text, 1.0);
+}
+
+}  // namespace
+
+ExplanationTable read_explanation_table(const std::filesystem::path& path,
+                                        const ReadOptions& options) {
+  ExplanationTable result;
+  result.table = read_csv(path);
+  CsvTable& table = result.table;
+  for (auto& row : table.rows)
+    for (auto& cell : row)
+      if (!is_utf8(cell)) cell = to_utf8(cell);
+  const Columns columns = find_columns(table, path, result.layout);
+  const bool tally = result.layout == ExplanationLayout::tally;
+  const std::set<std::string> labels =
+      tally ? labels_besides_scenes(table) : std::set<std::string>();
+  ExplanationFile& file = result.content;
+  for (const int column : columns.scores)
+    file.scores.push_back({table.header[static_cast<std::size_t>(column)], true, {}, {}, {}, {}});
 
   for (std::size_t row = 0; row < table.rows.size(); ++row) {
     const auto cell = [&](int column) { return Cell{path, table, row, column}; };
     Explanation explanation;
-    explanation.unit = cell(unit).unit();
-    file.layers.push_back(layer >= 0 ? cell(layer).text() : "");
-    if (val >= 0) explanation.val_correlation = cell(val).number();
-    if (bias >= 0) {
-      const double value = cell(bias).number();
+    explanation.unit = cell(columns.unit).unit();
+    if (tally && --explanation.unit < 0)
+      throw cell(columns.unit).error("a tally's units start at 1");
+    file.layers.push_back(columns.layer >= 0 ? cell(columns.layer).text() : "");
+    if (columns.val >= 0) explanation.val_correlation = cell(columns.val).number();
+    if (columns.bias >= 0) {
+      const double value = cell(columns.bias).number();
       explanation.bias = std::isnan(value) ? 0 : value;
     }
-    if (status >= 0) explanation.status = status_from_string(cell(status).text());
-    for (const Slot& slot : slots) {
-      const std::string& name = cell(slot.concept_name).text();
-      const double weight = cell(slot.weight).number();
-      // The published filler is concept "0" with weight 0; a concept really called "0" has a
-      // weight.
-      if (name.empty() || (name == "0" && !(std::fabs(weight) > 0))) continue;
-      if (std::isnan(weight))
-        throw cell(slot.weight).error("the concept '" + name + "' has no weight");
-      explanation.terms.push_back({name, weight});
-    }
-    if (slots.empty() && !trim(cell(description).text()).empty())
-      explanation.terms.push_back({cell(description).text(), 1.0});
+    if (columns.status >= 0) explanation.status = status_from_string(cell(columns.status).text());
+    add_terms(columns, table.rows[row], cell, options, labels, explanation);
     if (explanation.terms.empty() && explanation.status == Status::ok)
       explanation.status = Status::empty;
-    for (std::size_t s = 0; s < score_columns.size(); ++s) {
-      file.scores[s].value.push_back(cell(score_columns[s]).number());
+    for (std::size_t s = 0; s < columns.scores.size(); ++s) {
+      file.scores[s].value.push_back(cell(columns.scores[s]).number());
       file.scores[s].status.push_back(Status::ok);
     }
     file.explanations.push_back(std::move(explanation));
   }
-  return file;
+  return result;
+}
+
+ExplanationFile read_explanations(const std::filesystem::path& path, const ReadOptions& options) {
+  return read_explanation_table(path, options).content;
+}
+
+void write_in_layout(const std::filesystem::path& path, const ExplanationTable& file,
+                     const std::vector<ScoreColumn>& scores) {
+  CsvTable table = file.table;
+  for (const ScoreColumn& score : scores) {
+    if (score.value.size() != table.rows.size())
+      throw std::logic_error("a score column has " + std::to_string(score.value.size()) +
+                             " values for " + std::to_string(table.rows.size()) + " rows");
+    int column = table.column(score.name);
+    if (column < 0) {
+      column = static_cast<int>(table.header.size());
+      table.header.push_back(score.name);
+      for (auto& row : table.rows) row.emplace_back();
+    }
+    for (std::size_t row = 0; row < table.rows.size(); ++row) {
+      std::string& cell = table.rows[row][static_cast<std::size_t>(column)];
+      double before = kNone;
+      const bool number = parse_number(trim(cell), before) && std::isfinite(before);
+      const double value = score.value[row];
+      if (number ? before == value : std::isnan(value)) continue;
+      cell = format_number(value);
+    }
+  }
+  std::string content = csv_record(table.header);
+  for (const auto& row : table.rows) content += csv_record(row);
+  write_file_atomic(path, content);
 }
 
 }  // namespace linex

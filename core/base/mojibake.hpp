@@ -1,0 +1,16 @@
+// Text that went through the wrong encoding (reference.md §1.16.7).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace linex {
+
+/// UTF-8 text as it is; anything else is taken for Windows-1252, the encoding of spreadsheets.
+std::string to_utf8(std::string_view bytes);
+
+/// "jalapeÃ±o" to "jalapeño": undoes UTF-8 that was read as Windows-1252 and written again, as
+/// often as it happened. Text that cannot have come about that way is returned as it is.
+std::string repair_mojibake(std::string_view text);
+
+}  // namespace linex
