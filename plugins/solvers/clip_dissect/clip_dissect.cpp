@@ -1,6 +1,7 @@
 // CLIP-Dissect: each unit gets the one concept most similar to it (reference.md §2.1).
 #include "core/math/clip_dissect.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -41,7 +42,7 @@ class ClipDissect final : public linex::SparseSolver {
       std::iota(rows.begin(), rows.end(), std::int64_t{0});
     }
     const linex::SimilarityInput input{*problem.presence, problem.activations, std::move(rows)};
-    const auto best = best_concepts(input);
+    const auto best = best_concepts(input, problem.concepts);
 
     std::vector<linex::Explanation> block;
     double sum = 0;
@@ -76,19 +77,32 @@ class ClipDissect final : public linex::SparseSolver {
     float similarity = -INFINITY;
   };
 
-  /// The most similar concept of every unit of the layer, the first of equal ones.
-  std::vector<Best> best_concepts(const linex::SimilarityInput& input) const {
+  /// The most similar concept of every unit of the layer. Similarities that differ by rounding only
+  /// are equal, and the first name in the alphabet wins: the order of concepts means nothing.
+  std::vector<Best> best_concepts(const linex::SimilarityInput& input,
+                                  const std::vector<std::string>& names) const {
     constexpr std::int64_t kSteps = 1000;
+    constexpr float kRounding = 1e-5F;
     const auto progress = context_.progress("similarity", kSteps, "steps");
     std::int64_t reported = 0;
     std::vector<Best> best(static_cast<std::size_t>(input.activations.size(1)));
+    const auto offer = [&names](Best& unit, const Best& candidate) {
+      const float margin = kRounding * std::max(1.0F, std::fabs(unit.similarity));
+      if (unit.concept_index < 0 || candidate.similarity > unit.similarity + margin) {
+        unit = candidate;
+      } else if (candidate.similarity >= unit.similarity - margin &&
+                 names[static_cast<std::size_t>(candidate.concept_index)] <
+                     names[static_cast<std::size_t>(unit.concept_index)]) {
+        unit = {candidate.concept_index, std::max(unit.similarity, candidate.similarity)};
+      }
+    };
     linex::concept_similarity(
         input, options_,
         [&](std::int64_t first, const torch::Tensor& scores) {
           const float* value = scores.data_ptr<float>();
-          for (auto& unit : best)
+          for (Best& unit : best)
             for (std::int64_t j = 0; j < scores.size(1); ++j, ++value)
-              if (*value > unit.similarity) unit = {first + j, *value};  // NaN never is
+              if (!std::isnan(*value)) offer(unit, {first + j, *value});
         },
         [&](double done) {
           linex::check_cancelled(context_);

@@ -1,7 +1,7 @@
 // Explanations somebody already has: any published file, so that the same evaluators score it.
 #include <unordered_map>
 
-#include "core/pipeline/activations.hpp"
+#include "core/pipeline/layers.hpp"
 #include "core/pipeline/explanation_csv.hpp"
 #include "linex/plugin.hpp"
 
