@@ -4,7 +4,9 @@
 #include <torch/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -122,6 +124,50 @@ TEST_F(Cli, RecordedMatricesAreExplained) {
   EXPECT_EQ(read_file(folder_ / "out/explanations.csv"), first);
   ASSERT_EQ(run("explain --config out/run.ini --run.threads=1 --run.out=one").code, 0);
   EXPECT_EQ(read_file(folder_ / "one/explanations.csv"), first);
+}
+
+TEST_F(Cli, KilledRunResumesToTheSameBytes) {
+  const auto presence = torch::rand({1500, 300});
+  write_npy(folder_ / "bigP.npy", presence);
+  write_npy(folder_ / "bigA.npy",
+            presence.matmul(torch::rand({300, 4000}).pow(40)) + 0.1 * torch::randn({1500, 4000}));
+  const std::string arguments =
+      "explain --model.plugin=recorded --model.activations=bigA.npy --labeler.plugin=recorded "
+      "--labeler.concepts=bigP.npy --run.cache=none --run.out=";
+  ASSERT_EQ(run(arguments + "whole").code, 0);
+
+  const fs::path journal = folder_ / "broken/explanations.recorded.journal";
+  bool killed = false;
+  for (int attempt = 0; attempt < 5 && !killed; ++attempt) {
+    fs::remove_all(folder_ / "broken");
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const std::string command = std::string("cd '") + folder_.string() +
+                                  "' && exec '" LINEX_BINARY "' " + arguments +
+                                  "broken >/dev/null 2>&1";
+      ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      ::_exit(127);
+    }
+    int status = 0;
+    pid_t ended = 0;
+    while ((ended = ::waitpid(child, &status, WNOHANG)) == 0) {
+      std::error_code missing;
+      if (const auto size = fs::file_size(journal, missing); !missing && size > 10000) {
+        ::kill(child, SIGKILL);
+        ::waitpid(child, &status, 0);
+        break;
+      }
+      ::usleep(500);
+    }
+    killed = WIFSIGNALED(status) && fs::exists(journal);
+  }
+  ASSERT_TRUE(killed) << "the run was over before it could be killed";
+  const Outcome resumed = run(arguments + "broken");
+  ASSERT_EQ(resumed.code, 0) << resumed.error;
+  EXPECT_NE(resumed.error.find("resuming"), std::string::npos) << resumed.error;
+  EXPECT_EQ(read_file(folder_ / "broken/explanations.csv"),
+            read_file(folder_ / "whole/explanations.csv"));
+  EXPECT_FALSE(fs::exists(journal));
 }
 
 TEST_F(Cli, EvaluateScoresTheFileExplainWrote) {
