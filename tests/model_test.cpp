@@ -67,6 +67,18 @@ std::vector<Case> cases() {
        {"conv_proj", "encoder.layers.encoder_layer_0.self_attention",
         "encoder.layers.encoder_layer_0.mlp.1", "encoder.layers.encoder_layer_1", "encoder"},
        2},
+      {"torchscript",
+       "resnet_basic.scripted.pt",
+       "resnet_basic",
+       16,
+       {"conv1", "maxpool", "layer1.1.conv2", "layer2", "layer2.0.downsample", "layer3.0.bn1",
+        "layer3"}},
+      {"torchscript",
+       "vit.traced.pt",
+       "vit",
+       16,
+       {"conv_proj", "encoder.layers.encoder_layer_0.self_attention",
+        "encoder.layers.encoder_layer_0.mlp.1", "encoder.layers.encoder_layer_1", "encoder"}},
       {"vit", "vit_old_names.pth", "vit", 16, {"encoder"}, 2},
   };
 }
@@ -189,6 +201,20 @@ TEST(ResNet, PreprocessingIsThatOfTheWeightsUnlessOverridden) {
   EXPECT_FLOAT_EQ(cifar.mean[2], 0.3f);
   values.set("std", std::string("1,2"));
   EXPECT_THROW(TestModel("resnet", values), Error);
+}
+
+TEST(TorchScript, OtherFilesAndUnknownPathsAreNamed) {
+  const std::string message =
+      input_error_of([] { TestModel("torchscript", with_weights("models/resnet_basic.pth")); });
+  EXPECT_NE(message.find("torch.jit.save"), std::string::npos) << message;
+  input_error_of([] { TestModel("torchscript", with_weights("models/images.npy")); });
+  TestModel model("torchscript", with_weights("models/resnet_basic.scripted.pt"));
+  const torch::Tensor images = map_npy(fixtures("models/images.npy"));
+  const std::string near = input_error_of([&] { model->forward(images, {"layer7"}, false); });
+  EXPECT_NE(near.find("layer1"), std::string::npos) << near;
+  // Images the module cannot take.
+  TestModel vit("torchscript", with_weights("models/vit.traced.pt"));
+  input_error_of([&] { vit->forward(images.slice(2, 0, 5), {}, true); });
 }
 
 TEST(Recorded, GivesTheMatrixAndNamesABadValue) {

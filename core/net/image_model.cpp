@@ -62,10 +62,7 @@ std::unique_ptr<ModelTail> ImageModel::split(const torch::Tensor& images,
 
 std::int64_t ImageModel::preferred_batch() const {
   const std::int64_t side = preprocess_.crop ? preprocess_.crop : preprocess_.size;
-  const bool small = side <= 64;
-  if (!execution_.device.is_cpu()) return small ? 1024 : 128;
-  // Every thread should find pieces to work on (Network::run).
-  return (small ? 64 : 8) * std::max<std::int64_t>(2, execution_.threads);
+  return linex::preferred_batch(side, execution_);
 }
 
 LinearHead ImageModel::linear_head(const std::string& layer) const {

@@ -11,28 +11,6 @@ namespace {
 
 using torch::Tensor;
 
-struct Range {
-  std::int64_t first, count;
-};
-
-/// Small images come in larger pieces, so that a step's overhead stays small beside its work.
-std::vector<Range> pieces(const Tensor& images, const ExecutionOptions& options) {
-  const std::int64_t n = images.size(0);
-  constexpr std::int64_t kSmallImage = 64 * 64;
-  std::int64_t size = options.piece;
-  if (size == 0) size = images.size(2) * images.size(3) <= kSmallImage ? 16 : 4;
-  if (!options.device.is_cpu()) size = std::max<std::int64_t>(n, 1);
-  std::vector<Range> ranges;
-  for (std::int64_t first = 0; first < n; first += size)
-    ranges.push_back({first, std::min(size, n - first)});
-  return ranges;
-}
-
-/// A GPU takes its pieces one after another.
-int workers(const ExecutionOptions& options) {
-  return options.device.is_cpu() ? options.threads : 1;
-}
-
 Tensor to_device(const Tensor& values, const ExecutionOptions& options) {
   const Tensor moved = values.to(options.device, torch::kFloat);
   return moved.dim() == 4 ? moved.contiguous(at::MemoryFormat::ChannelsLast) : moved;
@@ -47,16 +25,6 @@ std::string canonical(const std::string& layer) {
     else if (c != ']')
       path += c;
   return path;
-}
-
-/// On the CPU and dense.
-Tensor result(const Tensor& value) {
-  const Tensor moved = value.cpu();
-  return moved.is_non_overlapping_and_dense() ? moved : moved.contiguous();
-}
-
-Tensor join_pieces(const std::vector<Tensor>& parts) {
-  return parts.size() == 1 ? parts[0] : at::cat(parts, 0);
 }
 
 }  // namespace
@@ -139,15 +107,17 @@ std::vector<Tensor> Network::evaluate(Values values, const std::vector<Node>& ta
 
 std::vector<Tensor> Network::run(const Tensor& images, const std::vector<Node>& targets,
                                  const ExecutionOptions& options) const {
-  const auto ranges = pieces(images, options);
+  const auto ranges = split_pieces(images, options);
   std::vector<std::vector<Tensor>> parts(targets.size(), std::vector<Tensor>(ranges.size()));
-  parallel_for(static_cast<std::int64_t>(ranges.size()), workers(options), [&](std::int64_t p) {
-    const at::NoGradGuard no_grad;
-    Values values(steps_.size());
-    values[0] = to_device(images.narrow(0, ranges[p].first, ranges[p].count), options);
-    auto results = evaluate(std::move(values), targets);
-    for (std::size_t t = 0; t < targets.size(); ++t) parts[t][p] = result(results[t]);
-  });
+  parallel_for(static_cast<std::int64_t>(ranges.size()), piece_workers(options),
+               [&](std::int64_t p) {
+                 const at::NoGradGuard no_grad;
+                 Values values(steps_.size());
+                 values[0] = to_device(images.narrow(0, ranges[p].first, ranges[p].count), options);
+                 auto results = evaluate(std::move(values), targets);
+                 for (std::size_t t = 0; t < targets.size(); ++t)
+                   parts[t][p] = to_result(results[t]);
+               });
   const at::NoGradGuard no_grad;
   std::vector<Tensor> joined;
   for (const auto& target : parts) joined.push_back(join_pieces(target));
@@ -206,22 +176,23 @@ NetworkTail::NetworkTail(const Network& network, Network::Node layer, const Tens
       options_(options),
       carried_(network.carried(layer)),
       images_(images.size(0)) {
-  const auto ranges = pieces(images, options);
+  const auto ranges = split_pieces(images, options);
   pieces_.resize(ranges.size());
   std::vector<Network::Node> targets = carried_;
   targets.push_back(layer);
-  parallel_for(static_cast<std::int64_t>(ranges.size()), workers(options), [&](std::int64_t p) {
-    const at::NoGradGuard no_grad;
-    Network::Values values(network_.steps_.size());
-    values[0] = to_device(images.narrow(0, ranges[p].first, ranges[p].count), options_);
-    auto results = network_.evaluate(std::move(values), targets);
-    Piece& piece = pieces_[p];
-    piece.first = ranges[p].first;
-    piece.count = ranges[p].count;
-    piece.activation = results.back();
-    results.pop_back();
-    piece.carried = std::move(results);
-  });
+  parallel_for(
+      static_cast<std::int64_t>(ranges.size()), piece_workers(options), [&](std::int64_t p) {
+        const at::NoGradGuard no_grad;
+        Network::Values values(network_.steps_.size());
+        values[0] = to_device(images.narrow(0, ranges[p].first, ranges[p].count), options_);
+        auto results = network_.evaluate(std::move(values), targets);
+        Piece& piece = pieces_[p];
+        piece.first = ranges[p].first;
+        piece.count = ranges[p].count;
+        piece.activation = results.back();
+        results.pop_back();
+        piece.carried = std::move(results);
+      });
 }
 
 Tensor NetworkTail::activation() const {
@@ -238,15 +209,13 @@ Tensor NetworkTail::logits(const Tensor& replaced) const {
   const auto count = static_cast<std::int64_t>(pieces_.size());
   const std::int64_t variants = replaced.size(0) / images_;
   std::vector<Tensor> parts(static_cast<std::size_t>(variants * count));
-  parallel_for(variants * count, workers(options_), [&](std::int64_t task) {
+  parallel_for(variants * count, piece_workers(options_), [&](std::int64_t task) {
     const at::NoGradGuard no_grad;
     const Piece& piece = pieces_[task % count];
     const std::int64_t first = task / count * images_ + piece.first;
     // The layout decides which kernel runs, so it has to be the one of the plain pass.
     const Tensor part = replaced.narrow(0, first, piece.count);
-    Tensor value = at::empty_strided(piece.activation.sizes(), piece.activation.strides(),
-                                     piece.activation.options());
-    value.copy_(part);
+    const Tensor value = in_layout_of(piece.activation, part);
     Network::Values values(network_.steps_.size());
     values[layer_] = value;
     for (std::size_t c = 0; c < carried_.size(); ++c) values[carried_[c]] = piece.carried[c];

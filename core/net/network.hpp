@@ -9,18 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/net/execution.hpp"
 #include "core/net/ops.hpp"
 
 namespace linex {
-
-/// How and where a network runs.
-struct ExecutionOptions {
-  torch::Device device = torch::kCPU;
-  int threads = 1;
-  /// Images one thread takes at a time on a CPU; 0 = by image size. Results do not depend on the
-  /// number of threads because these pieces do not.
-  std::int64_t piece = 0;
-};
 
 /// A feed-forward network in evaluation mode. Node 0 is the input. [any thread once built]
 class Network {
