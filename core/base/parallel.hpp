@@ -10,6 +10,12 @@
 
 namespace linex {
 
+/// `threads`, or 1 where `operations` are too few to be worth waking them (some microseconds on an
+/// idle machine, a time slice on a busy one).
+inline int threads_for(std::int64_t operations, int threads) {
+  return operations < (std::int64_t{1} << 20) ? 1 : threads;
+}
+
 /// Calls body(i) for i in [0, n) on up to `threads` threads, dynamically. Matrix products inside
 /// run on one thread, also for threads = 1, so a result that depends only on i does not depend on
 /// the thread count. The first exception is rethrown after all threads have joined.

@@ -58,12 +58,14 @@ ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads,
     const std::int64_t count = std::min(kTileRows, n - begin);
     read_tile(source, rows, begin, count, threads, tile.data());
     if (begin == 0) std::copy_n(tile.begin(), cols, running.first.begin());
-    parallel_for((cols + kColsPerTask - 1) / kColsPerTask, threads, [&](std::int64_t task) {
-      const std::int64_t first = task * kColsPerTask, last = std::min(cols, first + kColsPerTask);
-      for (std::int64_t i = 0; i < count; ++i)
-        running.add(tile.data() + i * cols, static_cast<std::size_t>(first),
-                    static_cast<std::size_t>(last));
-    });
+    parallel_for((cols + kColsPerTask - 1) / kColsPerTask, threads_for(count * cols * 8, threads),
+                 [&](std::int64_t task) {
+                   const std::int64_t first = task * kColsPerTask,
+                                      last = std::min(cols, first + kColsPerTask);
+                   for (std::int64_t i = 0; i < count; ++i)
+                     running.add(tile.data() + i * cols, static_cast<std::size_t>(first),
+                                 static_cast<std::size_t>(last));
+                 });
     if (tick) tick(count);
   }
 

@@ -19,13 +19,15 @@ torch::Tensor read_columns(const RowSource& source, const std::vector<float>& sh
   read_tile(source, rows, begin, n, threads, tile.data());
   torch::Tensor columns = at::empty({cols, n}, at::kFloat);
   float* const out = columns.data_ptr<float>();
-  parallel_for((cols + kColsPerTask - 1) / kColsPerTask, threads, [&](std::int64_t task) {
-    const std::int64_t first = task * kColsPerTask, last = std::min(cols, first + kColsPerTask);
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = first; j < last; ++j)
-        out[j * n + i] =
-            tile[static_cast<std::size_t>(i * cols + j)] - shift[static_cast<std::size_t>(j)];
-  });
+  parallel_for((cols + kColsPerTask - 1) / kColsPerTask, threads_for(n * cols, threads),
+               [&](std::int64_t task) {
+                 const std::int64_t first = task * kColsPerTask,
+                                    last = std::min(cols, first + kColsPerTask);
+                 for (std::int64_t i = 0; i < n; ++i)
+                   for (std::int64_t j = first; j < last; ++j)
+                     out[j * n + i] = tile[static_cast<std::size_t>(i * cols + j)] -
+                                      shift[static_cast<std::size_t>(j)];
+               });
   return columns;
 }
 
@@ -101,7 +103,9 @@ std::vector<double> HeldOut::correlation(const std::vector<LinearModel>& models)
   for (std::int64_t t = 0; t < tiles(); ++t) {
     const Tile read = kept_.empty() ? load(t) : Tile();
     const Tile& tile = kept_.empty() ? read : kept_[static_cast<std::size_t>(t)];
-    parallel_for(static_cast<std::int64_t>(models.size()), threads_, [&](std::int64_t m) {
+    const std::int64_t count = static_cast<std::int64_t>(models.size());
+    const int threads = threads_for(count * tile.rows * 8, threads_);
+    parallel_for(count, threads, [&](std::int64_t m) {
       add(tile, models[static_cast<std::size_t>(m)], sums[static_cast<std::size_t>(m)]);
     });
   }

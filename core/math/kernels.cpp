@@ -3,12 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-// One object serves every x86-64; the loader picks the widest version the machine has.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
-#define LINEX_WIDE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define LINEX_WIDE
-#endif
+#include "core/base/wide.hpp"
 
 namespace linex {
 

@@ -32,7 +32,7 @@ class CentredTiles {
     float* const values = values_.data_ptr<float>();
     read_tile(source_, rows, begin, n, threads, values);
     partial_.assign(static_cast<std::size_t>(2 * tasks * cols), 0.0);
-    parallel_for(tasks, threads, [&](std::int64_t task) {
+    parallel_for(tasks, threads_for(n * cols, threads), [&](std::int64_t task) {
       double* const sum = partial_.data() + 2 * task * cols;
       double* const square = sum + cols;
       for (std::int64_t i = task * kRowsPerTask; i < std::min(n, (task + 1) * kRowsPerTask); ++i) {
@@ -127,7 +127,8 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
     const torch::Tensor p = presence.read(rows, begin, n, options.threads);
     const torch::Tensor a = activations.read(rows, begin, n, options.threads);
     if (on_cpu) {
-      parallel_for(gram.blocks() + cross.blocks(), options.threads, [&](std::int64_t block) {
+      const int threads = threads_for(n * concepts * (units + concepts), options.threads);
+      parallel_for(gram.blocks() + cross.blocks(), threads, [&](std::int64_t block) {
         if (block < gram.blocks()) return gram.add(block, p, p);
         cross.add(block - gram.blocks(), a, p);
       });

@@ -94,6 +94,7 @@ void Regression::survey(const RegressionInput& input, const Tick& tick) {
                                                     : Status::constant);
   }
   unit_std = options_.published ? overall.std : train.std;
+  target_mean = options_.published ? overall.mean : train.mean;
   activation_shift_ = train.mean;
 
   const RowSource everything = presence_rows(input.presence, all_columns(input.presence.cols()));

@@ -60,7 +60,10 @@ class Regression {
 
   std::vector<std::int64_t> concepts, units;
   std::vector<double> concept_mean, concept_std;  ///< std 0: constant on the training rows
-  std::vector<double> unit_mean, unit_std;
+  std::vector<double> unit_mean;                  ///< over the training rows
+  std::vector<double> target_mean;  ///< what the published standardisation subtracts; only moves
+                                    ///< an intercept
+  std::vector<double> unit_std;
   std::vector<Status> status;  ///< of each unit: ok, dead or constant
   torch::Tensor cross;         ///< q, float64 (K, C)
   std::vector<double> mean_square;

@@ -108,13 +108,15 @@ RowSource kept_rows(const RowSource& source, const Rows& rows, int threads) {
 
 void read_tile(const RowSource& source, const Rows& rows, std::int64_t begin, std::int64_t n,
                int threads, float* out) {
-  parallel_for((n + kRowsPerRead - 1) / kRowsPerRead, threads, [&](std::int64_t chunk) {
-    const std::int64_t first = chunk * kRowsPerRead, count = std::min(kRowsPerRead, n - first);
-    float* const values = out + first * source.cols;
-    source.read(rows.data() + begin + first, count, values);
-    if (!all_finite(values, count * source.cols))
-      throw_not_finite(source, rows.data() + begin + first, count, values);
-  });
+  parallel_for((n + kRowsPerRead - 1) / kRowsPerRead, threads_for(n * source.cols, threads),
+               [&](std::int64_t chunk) {
+                 const std::int64_t first = chunk * kRowsPerRead,
+                                    count = std::min(kRowsPerRead, n - first);
+                 float* const values = out + first * source.cols;
+                 source.read(rows.data() + begin + first, count, values);
+                 if (!all_finite(values, count * source.cols))
+                   throw_not_finite(source, rows.data() + begin + first, count, values);
+               });
 }
 
 }  // namespace linex

@@ -1,0 +1,170 @@
+// Which search gives the best held-out correlation at equal or smaller length?
+// usage: search_quality [seed]   (LINEX_SHARED names the folder with golden/ and data/)
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+
+#include <nlohmann/json.hpp>
+
+#include "core/base/npy.hpp"
+#include "core/math/linear_explanations.hpp"
+#include "tests/bench/generated.hpp"
+
+namespace {
+
+using namespace linex;
+
+class Matrix final : public Presence {
+ public:
+  explicit Matrix(torch::Tensor values) : values_(values.contiguous()) {}
+  std::int64_t rows() const override { return values_.size(0); }
+  std::int64_t cols() const override { return values_.size(1); }
+  void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t n_cols,
+            float* out) const override {
+    const float* const values = values_.data_ptr<float>();
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t j = 0; j < n_cols; ++j)
+        *out++ = values[rows[i] * values_.size(1) + (cols ? cols[j] : j)];
+  }
+
+ private:
+  torch::Tensor values_;
+};
+
+struct Problem {
+  std::string name;
+  torch::Tensor presence, activations;
+  Split split;
+};
+
+Rows ids(const std::string& file) {
+  const torch::Tensor values = map_npy(file);
+  return {values.data_ptr<std::int64_t>(), values.data_ptr<std::int64_t>() + values.numel()};
+}
+
+Split split_of(const std::string& folder) {
+  return {ids(folder + "/train_ids.npy"), ids(folder + "/val_ids.npy"),
+          ids(folder + "/test_ids.npy")};
+}
+
+/// Golden activations of a CIFAR-10 ResNet-20 with one-hot labels and super-classes.
+Problem cifar(const std::string& shared, const std::string& layer = "layer3_avg") {
+  const std::string golden = shared + "/golden/resnet20_cifar10";
+  std::ifstream file(shared + "/data/cifar10/superclass_to_ids.json");
+  const auto groups = nlohmann::ordered_json::parse(file);
+  const torch::Tensor labels = map_npy(golden + "/labels.npy");
+  const std::int64_t n = labels.size(0);
+  torch::Tensor presence = torch::zeros({n, 10 + static_cast<std::int64_t>(groups.size())});
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t label = labels[i].item<std::int64_t>();
+    presence[i][label] = 1;
+    std::int64_t column = 10;
+    for (const auto& group : groups) {
+      for (const auto& member : group)
+        if (member.get<std::int64_t>() == label) presence[i][column] = 1;
+      ++column;
+    }
+  }
+  return {"cifar10_" + layer, presence, map_npy(golden + "/" + layer + ".npy"), split_of(golden)};
+}
+
+Problem generated(const std::string& name, const bench::GeneratedOptions& options) {
+  const bench::Generated made(options);
+  const auto tile = made.tile(0, options.rows);
+  return {name, tile.presence, tile.activations, made.split()};
+}
+
+struct Score {
+  std::vector<double> test;
+  double length = 0;
+};
+
+Score score(const Problem& problem, const LinearOptions& options) {
+  const Matrix presence(problem.presence);
+  const std::vector<std::int64_t> units = all_columns(problem.activations.size(1));
+  RegressionOptions how;
+  how.moments.threads = 2;
+  Regression regression({presence, problem.activations, units, problem.split}, how);
+  const HeldOut validation = regression.validation();
+  std::vector<std::string> names;
+  for (std::int64_t j = 0; j < presence.cols(); ++j) names.push_back(std::to_string(j));
+  const auto explanations =
+      explain(regression, validation, names, 0, regression.unit_count(), options, 2);
+  const RowSource p = presence_rows(presence, all_columns(presence.cols()));
+  const RowSource a = activation_rows(problem.activations, units);
+  const HeldOut test(p, std::vector<double>(names.size(), 0.0), a, regression.unit_mean,
+                     problem.split.test, std::int64_t{1} << 32, 2);
+  Score result;
+  std::vector<LinearModel> models;
+  for (const Explanation& e : explanations) {
+    LinearModel model;
+    model.unit = e.unit;
+    for (const Term& term : e.terms) {
+      model.terms.push_back(std::stoll(term.concept_name));
+      model.weight.push_back(term.weight);
+    }
+    models.push_back(std::move(model));
+    result.length += static_cast<double>(e.terms.size()) / static_cast<double>(explanations.size());
+  }
+  result.test = test.correlation(models);
+  return result;
+}
+
+void compare(const Problem& problem) {
+  LinearOptions options;
+  options.search.kind = SearchKind::greedy;
+  const Score greedy = score(problem, options);
+  const auto print = [&](const char* name, const Score& one) {
+    double mean = 0, difference = 0, square = 0;
+    int n = 0;
+    for (std::size_t k = 0; k < one.test.size(); ++k) {
+      if (std::isnan(one.test[k]) || std::isnan(greedy.test[k])) continue;
+      const double d = one.test[k] - greedy.test[k];
+      mean += one.test[k];
+      difference += d;
+      square += d * d;
+      ++n;
+    }
+    mean /= n;
+    difference /= n;
+    const double sem = std::sqrt(std::max(0.0, square / n - difference * difference) / (n - 1));
+    std::printf("%-18s %-8s units %4d  test %.4f  length %.3f  difference %+.4f ± %.4f\n",
+                problem.name.c_str(), name, n, mean, one.length, difference, sem);
+  };
+  print("greedy", greedy);
+  for (const char* name : {"swap"}) {
+    options.search.kind = search_from_string(name);
+    print(name, score(problem, options));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 0;
+  if (const char* shared = std::getenv("LINEX_SHARED")) {
+    if (getenv("DEV")) {
+      for (const char* layer : {"layer1_avg", "layer2_avg", "layer2_max", "layer3_max"})
+        compare(cifar(shared, layer));
+    } else {
+      const std::string golden = std::string(shared) + "/golden/le_recorded";
+      compare({"le_recorded", map_npy(golden + "/concepts.npy"),
+               map_npy(golden + "/activations.npy"), split_of(golden)});
+      compare(cifar(shared));
+    }
+  }
+  bench::GeneratedOptions options;
+  options.seed = seed;
+  compare(generated("similarity", options));
+  options.rows = 3000;
+  options.concepts = 2500;
+  options.noise = 2;
+  compare(generated("few rows", options));
+  options.rows = 10000;
+  options.concepts = 120;
+  options.noise = 0.7;
+  options.kind = bench::PresenceKind::labels;
+  compare(generated("labels", options));
+  return 0;
+}
