@@ -10,7 +10,7 @@
 
 #include "core/base/parallel.hpp"
 
-namespace linex::saga {
+namespace linex {
 
 namespace {
 
@@ -33,7 +33,7 @@ struct Slice {
         bias(static_cast<std::size_t>(targets)),
         bias_average(static_cast<std::size_t>(targets)) {}
 
-  double penalty(const Options& options) const {
+  double penalty(const SagaOptions& options) const {
     double l1 = 0, l2 = 0;
     const float* const w = weight.data_ptr<float>();
     for (std::int64_t i = 0; i < weight.numel(); ++i) {
@@ -46,7 +46,7 @@ struct Slice {
 
   /// One step on `rows` of the table; x (rows, C) and y (n, K).
   void step(const torch::Tensor& x, const torch::Tensor& y, const std::int64_t* rows,
-            const Options& options) {
+            const SagaOptions& options) {
     const std::int64_t n = x.size(0);
     const double share = static_cast<double>(n) / static_cast<double>(residuals.size(0));
     // a = XW + b − y; the change against the table is all that the gradients need.
@@ -92,8 +92,8 @@ struct Slice {
 
 }  // namespace
 
-Result solve(const torch::Tensor& x, const torch::Tensor& y, const Options& options,
-             const std::function<void()>& tick) {
+SagaResult solve_saga(const torch::Tensor& x, const torch::Tensor& y, const SagaOptions& options,
+                      const std::function<void()>& tick) {
   const std::int64_t n = x.size(0), concepts = x.size(1), targets = y.size(1);
   const std::int64_t batch = std::min(options.batch, n);
   std::vector<Slice> slices;
@@ -106,7 +106,7 @@ Result solve(const torch::Tensor& x, const torch::Tensor& y, const Options& opti
   std::mt19937_64 random(options.seed);
   torch::Tensor tile = at::empty({batch, concepts}, at::kFloat);
 
-  Result result;
+  SagaResult result;
   double best = std::numeric_limits<double>::infinity();
   std::int64_t stale = 0;
   while (result.epochs < options.max_epochs && !result.stopped) {
@@ -145,4 +145,4 @@ Result solve(const torch::Tensor& x, const torch::Tensor& y, const Options& opti
   return result;
 }
 
-}  // namespace linex::saga
+}  // namespace linex

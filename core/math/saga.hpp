@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <functional>
 
-namespace linex::saga {
+namespace linex {
 
-struct Options {
+struct SagaOptions {
   double l1 = 0.05, l2 = 0.0005;  ///< λα and λ(1 − α)
   std::int64_t batch = 512;       ///< rows a step
   double rate = 5e-4;             ///< step size
@@ -19,7 +19,7 @@ struct Options {
   int threads = 1;         ///< same bytes for any number
 };
 
-struct Result {
+struct SagaResult {
   torch::Tensor weight;  ///< float32 (K, C): the last iterate, as published
   torch::Tensor bias;    ///< float32 (K)
   std::int64_t epochs = 0;
@@ -28,7 +28,7 @@ struct Result {
 
 /// x: float32 (n, C) standardised; y: float32 (n, K). `tick` is called after each epoch and may
 /// throw. Peak memory beside x: two (batch, C) tiles, three (C, K) matrices and (n, K).
-Result solve(const torch::Tensor& x, const torch::Tensor& y, const Options& options,
-             const std::function<void()>& tick = {});
+SagaResult solve_saga(const torch::Tensor& x, const torch::Tensor& y, const SagaOptions& options,
+                      const std::function<void()>& tick = {});
 
-}  // namespace linex::saga
+}  // namespace linex

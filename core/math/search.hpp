@@ -43,8 +43,10 @@ struct Selection {
 ///   max_length, each of the first `width` ranked concepts not yet used or discarded is tried; one
 ///   that adds less than `tolerance` validation correlation is discarded for good (not in the first
 ///   step), else the best one is taken.
-/// * forward and swap choose terms by the training rows alone, over all concepts, and use the
-///   validation rows only to decide the length: a further term must add `tolerance` correlation.
+/// * forward and swap choose terms by the training rows alone, over all concepts. Of the lengths
+///   they give, the one with the highest mean of training and validation correlation is taken,
+///   where every term beyond the first costs 1.5 times `tolerance`. A unit none of whose lengths
+///   correlates on validation is searched the greedy way.
 std::vector<Selection> search(Regression& regression, const HeldOut& validation,
                               const std::vector<std::int64_t>& units,
                               const std::vector<SparseFit>& ranking_fits,

@@ -150,10 +150,10 @@ class GlmSaga final : public linex::SparseSolver {
     std::vector<linex::SparseFit> fits =
         linex::rank(regression, validation, begin, end, linear_, saga_.threads);
     if (!live.empty() && regression.concept_count() > 0) {
-      linex::saga::Options options = saga_;
+      linex::SagaOptions options = saga_;
       options.seed = context_.run().seed * 1000003 + static_cast<std::uint64_t>(begin);
       const auto progress = context_.progress("glm_saga", saga_.max_epochs, "epochs");
-      const auto result = linex::saga::solve(x, targets(problem, regression, live), options, [&] {
+      const auto result = linex::solve_saga(x, targets(problem, regression, live), options, [&] {
         linex::check_cancelled(context_);
         progress->advance(1);
       });
@@ -178,7 +178,7 @@ class GlmSaga final : public linex::SparseSolver {
 
   /// SAGA's solution of one unit with its objective, and its distance from a bound of the optimum.
   linex::SparseFit evaluated(linex::Regression& regression, std::int64_t k,
-                             const linex::saga::Result& result, std::size_t i,
+                             const linex::SagaResult& result, std::size_t i,
                              const linex::SparseFit& exact) const {
     linex::SparseFit fit;
     const std::int64_t concepts = regression.concept_count();
@@ -216,7 +216,7 @@ class GlmSaga final : public linex::SparseSolver {
   const linex::PluginContext& context_;
   linex::LinearOptions linear_;
   linex::RegressionOptions regression_;
-  linex::saga::Options saga_;
+  linex::SagaOptions saga_;
   std::int64_t unit_batch_ = 128;
 };
 
