@@ -1,6 +1,7 @@
 // The only place where linex starts threads for computing.
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <omp.h>
 
 #include <atomic>
@@ -27,7 +28,10 @@ void parallel_for(std::int64_t n, int threads, const Body& body) {
 #pragma omp parallel num_threads(threads > 1 ? threads : 1)
   {
     // A region of one thread does not count as parallel: BLAS would start its own threads there.
-    // The setting belongs to this thread's implicit task and ends with it.
+    // oneDNN plans convolutions for omp_get_max_threads() even inside a region and would wait for
+    // threads that never come. The setting belongs to this thread's implicit task and ends with it;
+    // LibTorch sets it, too, the first time a thread asks, so let it do that before.
+    at::get_num_threads();
     omp_set_num_threads(1);
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < n; ++i) {
