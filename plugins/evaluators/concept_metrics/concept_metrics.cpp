@@ -1,0 +1,165 @@
+// Every metric of "Evaluating neuron explanations: a unified framework with sanity checks"
+// (reference.md §5.1) of every explanation, on the test rows; the two sanity tests; CoSy's scores
+// where images of the concepts are given.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "core/base/parallel.hpp"
+#include "core/base/random.hpp"
+#include "core/math/metrics.hpp"
+#include "core/pipeline/simulate.hpp"
+#include "linex/plugin.hpp"
+#include "two_sets.hpp"
+
+namespace {
+
+using linex::kMetrics;
+using linex::kNone;
+using linex::Status;
+namespace option = linex::option;
+
+class ConceptMetrics final : public linex::Evaluator {
+ public:
+  static constexpr std::array kOptions{
+      option::real("alpha", 0.05, 1e-9, 1, "share of rows in which a unit counts as on"),
+      option::real("threshold", 0.5, 0, 1, "presence from which a concept counts as present"),
+      option::real("lambda", 1, 0, 100, "of WPMI: discount of frequent concepts"),
+      option::real("top_share", 0.002, 1e-9, 1, "top-and-random: share of rows that are top"),
+      option::integer("sample", 25, 1, 1000000, "top-and-random: rows drawn of either kind"),
+      option::flag("sanity", false,
+                   "spoil the concepts and tell which metrics notice: missing and extra labels"),
+      option::text("concept_images", "",
+                   "folder with one sub-folder of images a concept: adds CoSy's AUC and MAD "
+                   "against the test images")};
+
+  explicit ConceptMetrics(const linex::PluginContext& context) : context_(context) {
+    const auto& options = context.options();
+    metric_options_.alpha = options.real("alpha");
+    metric_options_.threshold = options.real("threshold");
+    metric_options_.lambda = options.real("lambda");
+    metric_options_.top_share = options.real("top_share");
+    metric_options_.sample = options.integer("sample");
+    metric_options_.seed = context.run().seed;
+  }
+
+  std::vector<linex::ScoreColumn> evaluate(const linex::EvaluationInput& input) override {
+    const auto count = input.explanations.size();
+    const auto n = static_cast<std::int64_t>(input.split.test.size());
+    std::vector<linex::MetricValues> values(count);
+    for (auto& row : values) row.fill(kNone);
+    std::vector<Status> status(count, Status::ok);
+    const bool sanity = context_.options().flag("sanity");
+    std::vector<linex::SanityTrial> trials(sanity ? count : 0);
+
+    const auto test = torch::tensor(input.split.test, torch::kInt64);
+    const auto block = static_cast<std::size_t>(std::max<std::int64_t>(
+        1, context_.run().memory_bytes / 16 / 4 / std::max<std::int64_t>(n, 1)));
+    for (std::size_t begin = 0; begin < count; begin += block) {
+      const std::size_t end = std::min(count, begin + block);
+      const std::vector<linex::Explanation> some(input.explanations.begin() + begin,
+                                                 input.explanations.begin() + end);
+      const linex::Simulation simulation(some, *input.simulator);
+      std::vector<std::int64_t> units;
+      for (std::size_t i = 0; i < some.size(); ++i) {
+        status[begin + i] = simulation.status()[i];
+        const bool exists = some[i].unit >= 0 && some[i].unit < input.activations.size(1);
+        if (!exists) status[begin + i] = Status::unknown_unit;
+        units.push_back(exists ? some[i].unit : 0);
+      }
+      const auto simulated =
+          simulation.predict(input.split.test, context_.run().threads, context_.run().memory_bytes)
+              .t()
+              .contiguous();
+      const auto actual = input.activations.index_select(0, test)
+                              .index_select(1, torch::tensor(units, torch::kInt64))
+                              .t()
+                              .contiguous();
+      linex::parallel_for(
+          static_cast<std::int64_t>(some.size()), context_.run().threads, [&](std::int64_t i) {
+            linex::check_cancelled(context_);
+            const std::size_t at = begin + static_cast<std::size_t>(i);
+            if (status[at] != Status::ok) return;
+            std::vector<float> presence(static_cast<std::size_t>(n));
+            const float* s = simulated.data_ptr<float>() + i * n;
+            to_presence(some[static_cast<std::size_t>(i)], s, presence);
+            const linex::UnitConcept pair{actual.data_ptr<float>() + i * n, presence.data(), n};
+            values[at] = linex::concept_metrics(pair, metric_options_);
+            if (sanity) trials[at] = spoil(pair, values[at], units[static_cast<std::size_t>(i)]);
+          });
+    }
+
+    std::vector<linex::ScoreColumn> columns;
+    for (std::size_t m = 0; m < kMetrics.size(); ++m) {
+      linex::ScoreColumn column{kMetrics[m].name, true, {}, {}, {}, {}};
+      for (std::size_t i = 0; i < count; ++i) {
+        column.value.push_back(values[i][m]);
+        const bool undefined = status[i] == Status::ok && !std::isfinite(values[i][m]);
+        column.status.push_back(undefined ? Status::constant : status[i]);
+      }
+      columns.push_back(std::move(column));
+    }
+    if (sanity) {
+      std::vector<linex::SanityTrial> scored;
+      for (std::size_t i = 0; i < count; ++i)
+        if (status[i] == Status::ok) scored.push_back(trials[i]);
+      report_sanity(linex::judge_sanity(scored));
+    }
+    if (const auto& folder = context_.options().text("concept_images"); !folder.empty())
+      for (auto& column : linex_metrics::two_set_columns(input, folder, context_))
+        columns.push_back(std::move(column));
+    return columns;
+  }
+
+ private:
+  /// The concept's presence in [0, 1] behind a simulation: a single concept's own one; a linear
+  /// combination is stretched to [0, 1] over the rows, since metrics of rank, shape and threshold
+  /// need a common scale.
+  static void to_presence(const linex::Explanation& explanation, const float* simulated,
+                          std::vector<float>& presence) {
+    const bool single = explanation.terms.size() == 1 && explanation.terms[0].weight > 0;
+    const auto [least, most] = std::minmax_element(simulated, simulated + presence.size());
+    double offset = single ? explanation.bias : *least;
+    double scale = single ? explanation.terms[0].weight : static_cast<double>(*most) - *least;
+    if (explanation.terms.empty()) offset = 0, scale = 1;  // a text's presence itself
+    if (!(scale > 0)) scale = 1;
+    for (std::size_t i = 0; i < presence.size(); ++i)
+      presence[i] = static_cast<float>(std::clamp((simulated[i] - offset) / scale, 0.0, 1.0));
+  }
+
+  linex::SanityTrial spoil(const linex::UnitConcept& pair, const linex::MetricValues& original,
+                           std::int64_t unit) const {
+    auto random = linex::Random::stream(context_.run().seed, static_cast<std::uint64_t>(unit));
+    const auto missing =
+        linex::missing_labels(pair.presence, pair.n, metric_options_.threshold, random.next());
+    const auto extra =
+        linex::extra_labels(pair.presence, pair.n, metric_options_.threshold, random.next());
+    return {original,
+            linex::concept_metrics({pair.activation, missing.data(), pair.n}, metric_options_),
+            linex::concept_metrics({pair.activation, extra.data(), pair.n}, metric_options_)};
+  }
+
+  void report_sanity(const linex::SanityResult& result) const {
+    char line[160];
+    std::snprintf(line, sizeof line,
+                  "sanity tests over %lld units: share of units whose metric falls when labels are",
+                  static_cast<long long>(result.units));
+    context_.log().info(line);
+    std::snprintf(line, sizeof line, "%-28s %8s %8s  %s", "metric", "missing", "extra", "reliable");
+    context_.log().info(line);
+    for (std::size_t m = 0; m < kMetrics.size(); ++m) {
+      std::snprintf(line, sizeof line, "%-28s %7.1f%% %7.1f%%  %s", kMetrics[m].name,
+                    100 * result.missing_pass[m], 100 * result.extra_pass[m],
+                    result.reliable[m] ? "yes" : "no");
+      context_.log().info(line);
+    }
+  }
+
+  const linex::PluginContext& context_;
+  linex::MetricOptions metric_options_;
+};
+
+}  // namespace
+
+LINEX_EVALUATOR_PLUGIN(ConceptMetrics, "concept_metrics", "0.1.0",
+                       "recall to AUPRC of concepts for units, with sanity tests and CoSy's scores")

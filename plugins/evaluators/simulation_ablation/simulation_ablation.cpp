@@ -1,0 +1,322 @@
+// Simulation with ablation scoring (reference.md §1.9), for any layer of any network: replace the
+// unit by its simulated value, run the rest, and ask how much of the unit's effect on the loss is
+// left, 1 being all of it.
+#include <algorithm>
+
+#include "core/base/parallel.hpp"
+#include "core/base/stats.hpp"
+#include "core/math/ablation.hpp"
+#include "core/pipeline/simulate.hpp"
+#include "linex/plugin.hpp"
+#include "variant_runner.hpp"
+
+namespace {
+
+using linex::kNone;
+using linex::Status;
+namespace option = linex::option;
+
+/// What the published score needs to know of one unit on the validation rows.
+struct UnitFacts {
+  double mean = 0, deviation = 0;  // of the actual pooled values; unbiased
+  double correlation = kNone;      // Pearson of simulated and actual
+};
+
+class SimulationAblation final : public linex::Evaluator {
+ public:
+  static constexpr std::array kOptions{
+      option::choice("mode", "both", "both|optim|norm",
+                     "optim fits scale and offset on the validation loss, norm matches moments"),
+      option::real("temperature", 1.1, 0.05, 20, "divides the logits before the loss"),
+      option::flag("calibrate", false, "fit the temperature on the validation loss instead"),
+      option::choice("fill", "shift", "shift|constant",
+                     "a replaced map is the actual one shifted, or constant"),
+      option::choice("head", "auto", "auto|general",
+                     "auto updates the logits directly where the rest of the network is linear"),
+      option::integer("nodes", 8, 2, 64,
+                      "values at which optim tabulates a unit's effect, where the rest is not "
+                      "linear"),
+      option::integer("steps", 100, 0, 100000, "Adam steps of optim"),
+      option::real("learning_rate", 1e-2, 0, 10, "of these steps")};
+
+  explicit SimulationAblation(const linex::PluginContext& context)
+      : context_(context),
+        optim_(context.options().text("mode") != "norm"),
+        norm_(context.options().text("mode") != "optim"),
+        temperature_(context.options().real("temperature")),
+        fill_(context.options().text("fill") == "shift" ? ablation::Fill::shift
+                                                        : ablation::Fill::constant),
+        calibration_{static_cast<int>(context.options().integer("steps")),
+                     context.options().real("learning_rate")} {}
+
+  std::vector<linex::ScoreColumn> evaluate(const linex::EvaluationInput& input) override {
+    if (!input.model || !input.data)
+      throw linex::usage_error(
+          "evaluator/simulation_ablation: recorded activations have no network to run; choose "
+          "another model.plugin or leave this evaluator out");
+    if (input.data->labels().empty())
+      throw linex::input_error(
+          "evaluator/simulation_ablation: the loss needs class labels, and the images have none");
+
+    const auto count = input.explanations.size();
+    for (const char* name : {"sim ablation(optim)", "sim ablation(norm)"})
+      columns_[name == std::string("sim ablation(norm)")] = {
+          name, true, std::vector<double>(count, kNone), {}, {}, {}};
+    const auto block = static_cast<std::size_t>(units_a_block(input));
+    for (std::size_t begin = 0; begin < count; begin += block)
+      score_block(input, begin, std::min(count, begin + block));
+
+    std::vector<linex::ScoreColumn> wanted;
+    if (optim_) wanted.push_back(std::move(columns_[0]));
+    if (norm_) wanted.push_back(std::move(columns_[1]));
+    return wanted;
+  }
+
+ private:
+  /// Values kept for each unit: simulated and, where the rest is not linear, tabulated ones.
+  std::int64_t units_a_block(const linex::EvaluationInput& input) const {
+    const auto rows = static_cast<std::int64_t>(input.split.test.size() +
+                                                input.split.val.size() *
+                                                    (2 + context_.options().integer("nodes")));
+    return std::max<std::int64_t>(
+        1, context_.run().memory_bytes / 8 / 4 / std::max<std::int64_t>(rows, 1));
+  }
+
+  void score_block(const linex::EvaluationInput& input, std::size_t begin, std::size_t end) {
+    const std::vector<linex::Explanation> explanations(input.explanations.begin() + begin,
+                                                       input.explanations.begin() + end);
+    const linex::Simulation simulation(explanations, *input.simulator);
+    auto status = simulation.status();
+    std::vector<std::int64_t> units;
+    for (std::size_t i = 0; i < explanations.size(); ++i) {
+      const bool exists =
+          explanations[i].unit >= 0 && explanations[i].unit < input.activations.size(1);
+      if (!exists) status[i] = Status::unknown_unit;
+      units.push_back(exists ? explanations[i].unit : 0);
+    }
+    const auto columns = torch::tensor(units, torch::kInt64);
+    const auto part = [&](const linex::Rows& rows) {
+      Part result;
+      result.rows = rows;
+      result.simulated =
+          simulation.predict(rows, context_.run().threads, context_.run().memory_bytes)
+              .t()
+              .contiguous();
+      result.actual = input.activations.index_select(0, torch::tensor(rows, torch::kInt64))
+                          .index_select(1, columns)
+                          .t()
+                          .contiguous();
+      std::vector<std::int64_t> labels;
+      for (const auto row : rows) labels.push_back(input.data->labels()[row]);
+      result.labels = torch::tensor(labels, torch::kInt64);
+      return result;
+    };
+    Part val = part(input.split.val), test = part(input.split.test);
+
+    std::vector<UnitFacts> facts(units.size());
+    const auto correlations = linex::pearson_columns(val.simulated.t(), val.actual.t());
+    for (std::size_t i = 0; i < units.size(); ++i) {
+      const auto values = val.actual[static_cast<std::int64_t>(i)].to(torch::kFloat64);
+      facts[i] = {values.mean().item<double>(), values.std().item<double>(), correlations[i]};
+    }
+
+    const auto head = context_.options().text("head") == "auto" && input.pool == "avg"
+                          ? input.model->linear_head(input.layer)
+                          : linex::LinearHead{};
+    std::vector<Scores> scores = head.weight.defined()
+                                     ? score_linear(input, head, units, facts, status, val, test)
+                                     : score_general(input, units, facts, status, val, test);
+    for (std::size_t i = 0; i < units.size(); ++i)
+      for (int mode = 0; mode < 2; ++mode) {
+        const double value = mode == 0 ? scores[i].optim : scores[i].norm;
+        auto& column = columns_[mode];
+        column.value[begin + i] = status[i] == Status::ok ? value : kNone;
+        Status why = status[i];
+        if (why == Status::ok && !std::isfinite(value))
+          why = scores[i].no_effect ? Status::dead : Status::constant;
+        column.status.push_back(why);
+      }
+  }
+
+  /// One part of the split; matrices are (explanations, rows), float32.
+  struct Part {
+    linex::Rows rows;
+    torch::Tensor simulated, actual, labels;
+  };
+  struct Scores {
+    double optim = kNone, norm = kNone;
+    bool no_effect = false;
+  };
+
+  /// The last layer: logits change by (s − a)·w for a unit with head column w, so no image runs
+  /// through the network at all.
+  std::vector<Scores> score_linear(const linex::EvaluationInput& input,
+                                   const linex::LinearHead& head,
+                                   const std::vector<std::int64_t>& units,
+                                   const std::vector<UnitFacts>& facts,
+                                   const std::vector<Status>& status, const Part& val,
+                                   const Part& test) const {
+    const auto weight = head.weight.to(torch::kCPU), bias = head.bias.to(torch::kCPU);
+    const auto logits = [&](const Part& part) {
+      const auto ids = torch::tensor(part.rows, torch::kInt64);
+      return torch::addmm(bias, input.activations.index_select(0, ids), weight.t());
+    };
+    check_classes(val.labels, test.labels, weight.size(0));
+    const auto val_logits = logits(val), test_logits = logits(test);
+    const double temperature = temperature_for(val_logits, val.labels);
+    const auto val_loss = linex::cross_entropy_rows(val_logits, val.labels, temperature);
+    const auto test_loss = linex::cross_entropy_rows(test_logits, test.labels, temperature);
+
+    std::vector<Scores> scores(units.size());
+    const auto progress =
+        context_.progress("ablation", static_cast<std::int64_t>(units.size()), "units");
+    linex::parallel_for(
+        static_cast<std::int64_t>(units.size()), context_.run().threads, [&](std::int64_t i) {
+          linex::check_cancelled(context_);
+          progress->advance(1);
+          if (status[static_cast<std::size_t>(i)] != Status::ok) return;
+          const auto column = weight.select(1, units[static_cast<std::size_t>(i)]);
+          linex::LinearResponse on_val(val_logits, val.labels, val.actual[i], column, temperature);
+          linex::LinearResponse on_test(test_logits, test.labels, test.actual[i], column,
+                                        temperature);
+          const auto loss = [&](const torch::Tensor& values) {
+            auto losses = torch::empty_like(values);
+            on_test.evaluate(values.data_ptr<float>(), losses.data_ptr<float>(), nullptr);
+            return losses;
+          };
+          const UnitFacts& fact = facts[static_cast<std::size_t>(i)];
+          Scores& score = scores[static_cast<std::size_t>(i)];
+          const auto averaged = loss(torch::full_like(test_loss, fact.mean));
+          if (optim_) {
+            const auto fit = linex::calibrate(on_val, val.simulated[i], val_loss, calibration_);
+            score.optim =
+                linex::ablation_score(loss(calibrated(test, i, fit)), averaged, test_loss);
+          }
+          const auto matched = norm_ ? normalised(test, i, fact) : torch::Tensor();
+          if (matched.defined())
+            score.norm = linex::ablation_score(loss(matched), averaged, test_loss);
+          score.no_effect = !((averaged - test_loss).abs().sum().item<float>() > 0);
+        });
+    return scores;
+  }
+
+  /// Any layer. Validation images: the loss at a few values of each unit, which is what the fit of
+  /// optim needs; test images: the loss at the values to score.
+  std::vector<Scores> score_general(const linex::EvaluationInput& input,
+                                    const std::vector<std::int64_t>& units,
+                                    const std::vector<UnitFacts>& facts,
+                                    const std::vector<Status>& status, const Part& val,
+                                    const Part& test) const {
+    std::vector<std::int64_t> scored;  // positions in `units`
+    for (std::size_t i = 0; i < units.size(); ++i)
+      if (status[i] == Status::ok) scored.push_back(static_cast<std::int64_t>(i));
+    std::vector<Scores> scores(units.size());
+    if (scored.empty()) return scores;
+
+    const std::int64_t nodes = context_.options().integer("nodes");
+    ablation::VariantRunner runner(input, fill_, context_);
+    double temperature = temperature_;
+    if (context_.options().flag("calibrate"))
+      temperature = linex::fit_temperature(runner.plain_logits(val.rows), val.labels);
+
+    std::vector<linex::Calibration> fits(units.size());
+    if (optim_) {
+      std::vector<ablation::Variant> variants;
+      std::vector<std::pair<torch::Tensor, torch::Tensor>> ranges;
+      for (const auto i : scored) {
+        ranges.push_back(value_ranges(val.simulated[i]));
+        const auto& [low, high] = ranges.back();
+        const auto at = linex::TabulatedResponse::nodes(-1, 1, nodes);
+        for (const double x : at)
+          variants.push_back(
+              {units[static_cast<std::size_t>(i)], (low + high) * 0.5 + (high - low) * (0.5 * x)});
+      }
+      const auto losses =
+          runner.losses("ablation: fit", val.rows, val.labels, variants, temperature);
+      for (std::size_t j = 0; j < scored.size(); ++j) {
+        const auto first = static_cast<std::int64_t>(j) * nodes;
+        linex::TabulatedResponse response(losses.variants.narrow(0, first, nodes), ranges[j].first,
+                                          ranges[j].second);
+        fits[static_cast<std::size_t>(scored[j])] =
+            linex::calibrate(response, val.simulated[scored[j]], losses.plain, calibration_);
+      }
+    }
+
+    struct Place {
+      std::int64_t averaged = -1, optim = -1, norm = -1;
+    };
+    std::vector<ablation::Variant> variants;
+    std::vector<Place> places;
+    for (const auto i : scored) {
+      const auto unit = units[static_cast<std::size_t>(i)];
+      const UnitFacts& fact = facts[static_cast<std::size_t>(i)];
+      const auto add = [&](const torch::Tensor& values) {
+        variants.push_back({unit, values});
+        return static_cast<std::int64_t>(variants.size()) - 1;
+      };
+      Place place;
+      place.averaged = add(torch::full_like(test.actual[i], fact.mean));
+      if (optim_) place.optim = add(calibrated(test, i, fits[static_cast<std::size_t>(i)]));
+      const auto matched = norm_ ? normalised(test, i, fact) : torch::Tensor();
+      if (matched.defined()) place.norm = add(matched);
+      places.push_back(place);
+    }
+    const auto losses =
+        runner.losses("ablation: score", test.rows, test.labels, variants, temperature);
+    for (std::size_t j = 0; j < scored.size(); ++j) {
+      Scores& score = scores[static_cast<std::size_t>(scored[j])];
+      const auto averaged = losses.variants[places[j].averaged];
+      const auto value = [&](std::int64_t place) {
+        return place < 0 ? kNone
+                         : linex::ablation_score(losses.variants[place], averaged, losses.plain);
+      };
+      score.optim = value(places[j].optim);
+      score.norm = value(places[j].norm);
+      score.no_effect = !((averaged - losses.plain).abs().sum().item<float>() > 0);
+    }
+    return scores;
+  }
+
+  /// Ends of the values optim can reach on each row: float32 (n) each.
+  std::pair<torch::Tensor, torch::Tensor> value_ranges(const torch::Tensor& simulated) const {
+    auto low = torch::empty_like(simulated), high = torch::empty_like(simulated);
+    for (std::int64_t i = 0; i < simulated.size(0); ++i) {
+      const auto range = linex::calibration_range(simulated.data_ptr<float>()[i], calibration_);
+      low.data_ptr<float>()[i] = static_cast<float>(range.low);
+      high.data_ptr<float>()[i] = static_cast<float>(range.high);
+    }
+    return {low, high};
+  }
+
+  static torch::Tensor calibrated(const Part& part, std::int64_t i, const linex::Calibration& fit) {
+    return part.simulated[i] * fit.scale + fit.offset;
+  }
+  static torch::Tensor normalised(const Part& part, std::int64_t i, const UnitFacts& fact) {
+    if (!std::isfinite(fact.correlation)) return {};
+    return linex::normalise_simulation(part.simulated[i], fact.mean, fact.deviation,
+                                       fact.correlation);
+  }
+
+  double temperature_for(const torch::Tensor& logits, const torch::Tensor& labels) const {
+    return context_.options().flag("calibrate") ? linex::fit_temperature(logits, labels)
+                                                : temperature_;
+  }
+
+  static void check_classes(const torch::Tensor& val, const torch::Tensor& test,
+                            std::int64_t classes) {
+    ablation::check_labels(val, classes);
+    ablation::check_labels(test, classes);
+  }
+
+  const linex::PluginContext& context_;
+  const bool optim_, norm_;
+  const double temperature_;
+  const ablation::Fill fill_;
+  const linex::CalibrationOptions calibration_;
+  linex::ScoreColumn columns_[2];  // optim, norm
+};
+
+}  // namespace
+
+LINEX_EVALUATOR_PLUGIN(SimulationAblation, "simulation_ablation", "0.1.0",
+                       "share of a unit's effect on the loss that its simulation preserves")

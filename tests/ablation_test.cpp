@@ -1,0 +1,429 @@
+// Ablation scoring: its arithmetic, any layer of a network, and the published numbers.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "core/base/files.hpp"
+#include "core/base/npy.hpp"
+#include "core/data/dataset.hpp"
+#include "core/data/loader.hpp"
+#include "core/math/ablation.hpp"
+#include "linex/error.hpp"
+#include "tests/test_plugins.hpp"
+
+namespace linex {
+namespace {
+
+namespace fs = std::filesystem;
+using test::given;
+using test::Plugins;
+
+class AblationMath : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    torch::manual_seed(3);
+    logits = torch::randn({50, 7}) * 3;
+    labels = torch::randint(7, {50}, torch::kInt64);
+    actual = torch::rand({50});
+    weight = torch::randn({7});
+  }
+  torch::Tensor logits, labels, actual, weight;
+};
+
+TEST_F(AblationMath, LinearResponseIsTheLossOfChangedLogits) {
+  const double temperature = 1.3;
+  LinearResponse response(logits, labels, actual, weight, temperature);
+  const auto s = torch::randn({50});
+  std::vector<float> loss(50), slope(50), above(50), below(50);
+  response.evaluate(s.data_ptr<float>(), loss.data(), slope.data());
+  const float step = 1e-2F;
+  const auto up = s + step, down = s - step;
+  response.evaluate(up.data_ptr<float>(), above.data(), nullptr);
+  response.evaluate(down.data_ptr<float>(), below.data(), nullptr);
+  for (int i = 0; i < 50; ++i) {
+    double total = 0;
+    std::vector<double> z(7);
+    for (int c = 0; c < 7; ++c) {
+      z[c] = (logits[i][c].item<double>() +
+              (s[i].item<double>() - actual[i].item<double>()) * weight[c].item<double>()) /
+             temperature;
+      total += std::exp(z[c]);
+    }
+    EXPECT_NEAR(loss[i], std::log(total) - z[labels[i].item<int>()], 1e-5);
+    EXPECT_NEAR(slope[i], (above[i] - below[i]) / (2 * step), 2e-3);
+  }
+}
+
+TEST_F(AblationMath, TabulatedResponseApproachesTheExactOne) {
+  LinearResponse exact(logits, labels, actual, weight, 1.1);
+  const auto low = torch::full({50}, -1.0F), high = torch::full({50}, 3.0F);
+  const auto s = torch::linspace(-0.99, 2.99, 50);
+  std::vector<float> truth(50), slope(50), near(50), near_slope(50);
+  exact.evaluate(s.data_ptr<float>(), truth.data(), slope.data());
+  double before = 1e9;
+  for (const std::int64_t count : {4, 8, 16}) {
+    auto losses = torch::empty({count, 50});
+    const auto at = TabulatedResponse::nodes(-1, 3, count);
+    EXPECT_TRUE(std::is_sorted(at.begin(), at.end()));
+    for (std::int64_t j = 0; j < count; ++j) {
+      const auto value = torch::full({50}, at[static_cast<std::size_t>(j)], torch::kFloat32);
+      exact.evaluate(value.data_ptr<float>(), losses[j].data_ptr<float>(), nullptr);
+    }
+    TabulatedResponse table(losses, low, high);
+    table.evaluate(s.data_ptr<float>(), near.data(), near_slope.data());
+    double error = 0;
+    for (int i = 0; i < 50; ++i) error = std::max<double>(error, std::abs(near[i] - truth[i]));
+    EXPECT_LT(error, before / 4);
+    before = error;
+  }
+  EXPECT_LT(before, 1e-5);
+  for (int i = 0; i < 50; ++i) EXPECT_NEAR(near_slope[i], slope[i], 2e-4);
+  // Outside the table: its tangent, no wild polynomial.
+  const auto beyond = torch::full({50}, 4.0F), end = torch::full({50}, 3.0F);
+  TabulatedResponse table(torch::stack({actual, actual * 2, actual * 3}), low, high);
+  std::vector<float> at_end(50), slope_end(50), out(50);
+  table.evaluate(end.data_ptr<float>(), at_end.data(), slope_end.data());
+  table.evaluate(beyond.data_ptr<float>(), out.data(), nullptr);
+  for (int i = 0; i < 50; ++i) EXPECT_NEAR(out[i], at_end[i] + slope_end[i], 1e-5);
+}
+
+TEST_F(AblationMath, TemperatureOfScaledLogitsIsFound) {
+  // Labels drawn from softmax(z): the best temperature of 2.5·z is 2.5.
+  const auto z = torch::randn({20000, 5});
+  const auto drawn = torch::multinomial(torch::softmax(z, 1), 1).squeeze(1);
+  const double one = fit_temperature(z, drawn), scaled = fit_temperature(z * 2.5, drawn);
+  EXPECT_NEAR(one, 1, 0.05);
+  EXPECT_NEAR(scaled, 2.5 * one, 1e-3);
+}
+
+TEST_F(AblationMath, PerfectSimulationKeepsEverythingAndTheMeanNothing) {
+  LinearResponse response(logits, labels, actual, weight, 1.1);
+  const auto original = cross_entropy_rows(logits, labels, 1.1);
+  const auto loss = [&](const torch::Tensor& s) {
+    auto out = torch::empty({50});
+    response.evaluate(s.data_ptr<float>(), out.data_ptr<float>(), nullptr);
+    return out;
+  };
+  const auto averaged = loss(torch::full({50}, actual.mean().item<float>()));
+  EXPECT_NEAR(ablation_score(loss(actual), averaged, original), 1, 1e-4);
+  EXPECT_EQ(ablation_score(averaged, averaged, original), 0);
+  EXPECT_TRUE(std::isnan(ablation_score(averaged, original, original)));
+  // A simulation off by scale and offset is calibrated towards the truth.
+  const auto wrong = actual / 1.5 - 0.2;
+  const auto fit = calibrate(response, wrong, original, {400, 1e-2});
+  EXPECT_NEAR(fit.scale, 1.5, 0.05);
+  EXPECT_NEAR(fit.offset, 0.3, 0.05);
+  EXPECT_FALSE(normalise_simulation(torch::full({5}, 0.3F), 0, 1, 1).defined());
+  const auto matched = normalise_simulation(wrong, 2, 0.5, 0.8);
+  EXPECT_NEAR(matched.mean().item<double>(), 2, 1e-5);
+  EXPECT_NEAR(matched.std().item<double>(), 0.4, 1e-5);
+}
+
+/// Fixed random pictures with labels.
+class Pictures final : public DataSet {
+ public:
+  Pictures(std::int64_t n, std::int64_t side, std::int64_t classes) : side_(side) {
+    for (std::int64_t c = 0; c < classes; ++c) names_.push_back("class " + std::to_string(c));
+    for (std::int64_t i = 0; i < n; ++i) labels_.push_back(i * 7 % classes);
+  }
+  std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
+  const std::vector<std::string>& class_names() const override { return names_; }
+  const std::vector<std::int64_t>& labels() const override { return labels_; }
+  std::string name(std::int64_t row) const override { return std::to_string(row); }
+  torch::Tensor pixels(std::int64_t row) const override {
+    auto image = torch::empty({side_, side_, 3}, torch::kUInt8);
+    std::uint64_t state = 1 + static_cast<std::uint64_t>(row);
+    for (std::int64_t p = 0; p < image.numel(); ++p) {
+      state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+      image.data_ptr<std::uint8_t>()[p] =
+          static_cast<std::uint8_t>((state >> 56) / 2 + 12 * labels_[row]);
+    }
+    return image;
+  }
+  std::string fingerprint() const override { return "pictures"; }
+
+ private:
+  std::int64_t side_;
+  std::vector<std::string> names_;
+  std::vector<std::int64_t> labels_;
+};
+
+/// conv → relu ("first") → conv → relu ("second") → average → linear, weights of order one.
+class Toy final : public TargetModel {
+ public:
+  Toy() {
+    torch::manual_seed(11);
+    first_ = torch::randn({6, 3, 3, 3}) * 0.5;
+    second_ = torch::randn({8, 6, 3, 3}) * 0.3;
+    head_ = {torch::randn({4, 8}), torch::randn({4})};
+  }
+  std::vector<std::string> layers() const override { return {"first", "second"}; }
+  Preprocess preprocess() const override { return {}; }
+  ForwardResult forward(const torch::Tensor& images, const std::vector<std::string>& layers,
+                        bool logits) override {
+    ForwardResult result;
+    const auto first = at::relu(at::conv2d(images, first_)), second = after_first(first);
+    for (const auto& layer : layers) result.layers.push_back(layer == "first" ? first : second);
+    if (logits) result.logits = after_second(second);
+    return result;
+  }
+  std::unique_ptr<ModelTail> split(const torch::Tensor& images, const std::string& layer) override {
+    return std::make_unique<Tail>(*this, layer == "first",
+                                  forward(images, {layer}, false).layers[0]);
+  }
+  std::string fingerprint() const override { return "toy"; }
+  LinearHead linear_head(const std::string& layer) const override {
+    return layer == "second" ? head_ : LinearHead{};
+  }
+
+ private:
+  class Tail final : public ModelTail {
+   public:
+    Tail(const Toy& toy, bool first, torch::Tensor output)
+        : toy_(toy), first_(first), output_(std::move(output)) {}
+    torch::Tensor activation() const override { return output_; }
+    torch::Tensor logits(const torch::Tensor& replaced) const override {
+      return toy_.after_second(first_ ? toy_.after_first(replaced) : replaced);
+    }
+
+   private:
+    const Toy& toy_;
+    bool first_;
+    torch::Tensor output_;
+  };
+  torch::Tensor after_first(const torch::Tensor& x) const {
+    return at::relu(at::conv2d(x, second_));
+  }
+  torch::Tensor after_second(const torch::Tensor& x) const {
+    return at::addmm(head_.bias, x.flatten(2).mean(2), head_.weight.t());
+  }
+  torch::Tensor first_, second_;
+  LinearHead head_;
+};
+
+/// All pooled activations of a layer, float32 (N, K).
+torch::Tensor activations_of(TargetModel& model, const std::shared_ptr<const DataSet>& data,
+                             const std::string& layer) {
+  std::vector<torch::Tensor> pooled;
+  Rows all(static_cast<std::size_t>(data->size()));
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int64_t>(i);
+  BatchLoader loader(data, all, model.preprocess(), {64, 2, 0});
+  for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
+    const auto output = model.forward(batch.images, {layer}, false).layers[0];
+    pooled.push_back(output.dim() == 4 ? output.flatten(2).mean(2) : output);
+  }
+  return torch::cat(pooled);
+}
+
+Explanation explain(std::int64_t unit, std::vector<Term> terms, double bias) {
+  Explanation explanation;
+  explanation.unit = unit;
+  explanation.terms = std::move(terms);
+  explanation.bias = bias;
+  return explanation;
+}
+
+class AblationPlugin : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    data = std::make_shared<Pictures>(120, 16, 4);
+    model = std::make_shared<Toy>();
+    labeler = plugins.make<ConceptLabeler>("label");
+    labeler->attach(data);
+    input.pool = "avg";
+    input.data = data;
+    input.model = model.get();
+    input.simulator = labeler.get();
+    for (std::int64_t i = 0; i < 120; ++i)
+      (i % 3 == 0   ? input.split.train
+       : i % 3 == 1 ? input.split.val
+                    : input.split.test)
+          .push_back(i);
+  }
+  void use_layer(const std::string& layer) {
+    input.layer = layer;
+    input.activations = activations_of(*model, data, layer);
+    input.explanations.clear();
+    for (std::int64_t unit = 0; unit < input.activations.size(1); ++unit) {
+      const auto actual = input.activations.select(1, unit);
+      const double spread = actual.std().item<double>();
+      input.explanations.push_back(explain(unit, {{"class 1", spread}, {"class 3", -spread / 2}},
+                                           actual.mean().item<double>()));
+    }
+  }
+  std::vector<ScoreColumn> scores(const OptionValues& options) {
+    return plugins.make<Evaluator>("simulation_ablation", options)->evaluate(input);
+  }
+
+  Plugins plugins;
+  std::shared_ptr<const DataSet> data;
+  std::shared_ptr<TargetModel> model;
+  std::shared_ptr<ConceptLabeler> labeler;
+  EvaluationInput input;
+};
+
+TEST_F(AblationPlugin, LinearHeadEqualsTheGeneralPath) {
+  use_layer("second");
+  const auto compare = [this](OptionValues options, double tolerance) {
+    const auto quick = scores(options);
+    options.set("head", std::string("general"));
+    options.set("nodes", std::int64_t{24});
+    const auto general = scores(options);
+    ASSERT_EQ(quick.size(), 2U);
+    EXPECT_EQ(quick[0].name, "sim ablation(optim)");
+    EXPECT_EQ(quick[1].name, "sim ablation(norm)");
+    for (int mode = 0; mode < 2; ++mode)
+      for (std::size_t i = 0; i < quick[0].value.size(); ++i) {
+        ASSERT_EQ(quick[mode].status[i], Status::ok);
+        ASSERT_EQ(general[mode].status[i], Status::ok);
+        EXPECT_NEAR(quick[mode].value[i], general[mode].value[i], mode == 1 ? 1e-5 : tolerance)
+            << quick[mode].name << " unit " << i;
+      }
+  };
+  compare(given({{"steps", std::int64_t{0}}}), 1e-5);
+  // Adam on a sum of absolute values ends where signs flip: rounding moves its last digits.
+  compare({}, 2e-2);
+}
+
+TEST_F(AblationPlugin, EarlierLayersRunTheRestOfTheNetwork) {
+  use_layer("first");
+  // Slow version, one image and unit at a time, through the network's own tail.
+  const auto norm = scores(given({{"mode", std::string("norm")}}));
+  ASSERT_EQ(norm.size(), 1U);
+  const auto& test = input.split.test;
+  const auto val = input.activations.index_select(0, torch::tensor(input.split.val));
+  const auto images = load_batch(*data, test, model->preprocess(), 1);
+  std::vector<std::int64_t> classes;
+  for (const auto row : test) classes.push_back(data->labels()[row]);
+  const auto labels = torch::tensor(classes);
+  const auto tail = model->split(images, "first");
+  const auto original = cross_entropy_rows(tail->logits(tail->activation()), labels, 1.1);
+  for (const std::int64_t unit : {0, 1}) {
+    const auto loss = [&](const torch::Tensor& wanted) {
+      auto output = tail->activation().clone();
+      for (std::int64_t i = 0; i < output.size(0); ++i)
+        output[i][unit] += wanted[i] - output[i][unit].mean();
+      return cross_entropy_rows(tail->logits(output), labels, 1.1);
+    };
+    std::vector<float> predicted, predicted_val;
+    const auto predict = [&](std::int64_t row) {
+      const auto label = data->labels()[row];
+      const auto& explanation = input.explanations[static_cast<std::size_t>(unit)];
+      return static_cast<float>(explanation.bias + (label == 1   ? explanation.terms[0].weight
+                                                    : label == 3 ? explanation.terms[1].weight
+                                                                 : 0.0));
+    };
+    for (const auto row : test) predicted.push_back(predict(row));
+    for (const auto row : input.split.val) predicted_val.push_back(predict(row));
+    const auto s = torch::tensor(predicted), s_val = torch::tensor(predicted_val);
+    const auto a = val.select(1, unit);
+    const double rho = (((s_val - s_val.mean()) * (a - a.mean())).sum() /
+                        ((s_val - s_val.mean()).norm() * (a - a.mean()).norm()))
+                           .item<double>();
+    const double mean = a.mean().item<double>();
+    const auto simulated = (s - s.mean()) / s.std() * a.std() * rho + mean;
+    const double expected = 1 - ((loss(simulated) - original).abs().sum() /
+                                 (loss(torch::full_like(s, mean)) - original).abs().sum())
+                                    .item<double>();
+    EXPECT_NEAR(norm[0].value[static_cast<std::size_t>(unit)], expected, 1e-4) << unit;
+  }
+}
+
+TEST_F(AblationPlugin, TabulatedFitIsCloseToAFineOne) {
+  use_layer("first");
+  const auto coarse = scores(given({{"mode", std::string("optim")}}));
+  const auto fine = scores(given({{"mode", std::string("optim")}, {"nodes", std::int64_t{64}}}));
+  for (std::size_t i = 0; i < coarse[0].value.size(); ++i)
+    if (coarse[0].status[i] == Status::ok) {
+      EXPECT_NEAR(coarse[0].value[i], fine[0].value[i], 0.1 * (1 + std::abs(fine[0].value[i])));
+    }
+}
+
+TEST_F(AblationPlugin, SameBytesWhateverTheThreads) {
+  use_layer("first");
+  const auto two = scores({});
+  plugins.run.threads = 1;
+  const auto one = scores({});
+  EXPECT_EQ(two[0].value, one[0].value);
+  EXPECT_EQ(two[1].value, one[1].value);
+}
+
+TEST_F(AblationPlugin, UnitsThatCannotBeScoredSaySo) {
+  use_layer("first");
+  input.explanations = {explain(0, {{"class 1", 1.0}}, 0), explain(999, {{"class 1", 1.0}}, 0),
+                        explain(1, {{"zebra", 1.0}}, 0),   explain(2, {}, 0),
+                        explain(0, {{"class 1", 1.0}}, 0), explain(3, {{"class 1", 0.0}}, 0.5)};
+  input.activations.select(1, 4).zero_();
+  const auto columns = scores({});
+  const auto& norm = columns[1];
+  EXPECT_EQ(norm.status[1], Status::unknown_unit);
+  EXPECT_EQ(norm.status[2], Status::unknown_concept);
+  EXPECT_EQ(norm.status[3], Status::empty);
+  EXPECT_EQ(norm.value[0], norm.value[4]);  // the same unit twice
+  EXPECT_EQ(norm.status[5], Status::constant);
+  EXPECT_EQ(columns[0].status[5], Status::ok);  // a constant can still be fitted
+  EXPECT_TRUE(std::isnan(norm.value[5]));
+
+  input.model = nullptr;
+  EXPECT_THROW(scores({}), Error);
+}
+
+TEST(AblationGolden, PublishedScoresOfResNet20) {
+  const char* shared = std::getenv("LINEX_SHARED");
+  if (!shared || !fs::exists(fs::path(shared) / "golden/resnet20_cifar10"))
+    GTEST_SKIP() << "needs LINEX_SHARED";
+  const fs::path golden = fs::path(shared) / "golden/resnet20_cifar10";
+  const auto json = nlohmann::json::parse(read_file(golden / "ablation.json"));
+  Plugins plugins;
+  EvaluationInput input;
+  DataOptions where;
+  where.root = fs::path(shared) / "data/cifar10/test";
+  where.threads = 2;
+  input.data = open_data_set(where);
+  const auto model = plugins.make<TargetModel>(
+      "resnet",
+      given({{"weights", (fs::path(shared) / "data/weights/resnet20-12fca82f.th").string()}}));
+  const auto labeler = plugins.make<ConceptLabeler>("label");
+  labeler->attach(input.data);
+  input.model = model.get();
+  input.simulator = labeler.get();
+  input.layer = "layer3";
+  input.pool = "avg";
+  input.activations = map_npy(golden / "layer3_avg.npy");
+  const auto ids = [&](const char* name) {
+    const auto tensor = map_npy(golden / (std::string(name) + "_ids.npy")).to(torch::kInt64);
+    return Rows(tensor.data_ptr<std::int64_t>(), tensor.data_ptr<std::int64_t>() + tensor.numel());
+  };
+  input.split = {ids("train"), ids("val"), ids("test")};
+  for (const auto& row : json["rows"]) {
+    std::vector<Term> terms;
+    for (std::size_t t = 0; t < row["concepts"].size(); ++t)
+      terms.push_back({row["concepts"][t].get<std::string>(), row["weights"][t].get<double>()});
+    input.explanations.push_back(explain(row["unit"], terms, row["bias"]));
+  }
+  const auto ablation =
+      plugins
+          .make<Evaluator>("simulation_ablation",
+                           given({{"temperature", json["temperature"].get<double>()}}))
+          ->evaluate(input);
+  const auto correlation = plugins.make<Evaluator>("simulation_correlation")->evaluate(input);
+  const auto general =
+      plugins
+          .make<Evaluator>("simulation_ablation",
+                           given({{"temperature", json["temperature"].get<double>()},
+                                  {"head", std::string("general")},
+                                  {"nodes", std::int64_t{32}}}))
+          ->evaluate(input);
+  for (std::size_t i = 0; i < json["rows"].size(); ++i) {
+    EXPECT_NEAR(general[1].value[i], ablation[1].value[i], 1e-5);
+    EXPECT_NEAR(general[0].value[i], ablation[0].value[i], 2e-3);
+    const auto& row = json["rows"][i];
+    EXPECT_NEAR(correlation[0].value[i], row["sim_correlation"].get<double>(), 1e-4);
+    EXPECT_NEAR(ablation[1].value[i], row["ablation_norm"].get<double>(), 1e-4);
+    EXPECT_NEAR(ablation[0].value[i], row["ablation_optim"].get<double>(), 2e-3) << row["unit"];
+  }
+}
+
+}  // namespace
+}  // namespace linex
