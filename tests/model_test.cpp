@@ -133,6 +133,17 @@ TEST_P(Models, ReplacingALayerByItselfChangesNoBit) {
   }
 }
 
+TEST_P(Models, ReplacingAUnitEqualsAHook) {
+  TestModel model(GetParam().plugin, given());
+  for (const std::string& layer : GetParam().layers) {
+    const auto tail = model->split(images(), layer);
+    torch::Tensor replaced = tail->activation().clone();
+    replaced.select(replaced.dim() == 4 ? 1 : -1, 1).fill_(0.5);
+    EXPECT_LT(test::relative_difference(tail->logits(replaced), expected(layer + ".unit1")), 1e-5)
+        << layer;
+  }
+}
+
 TEST_P(Models, ThreadsChangeNoBit) {
   if (GetParam().layers.size() <= 2) return;  // another case has the same network
   TestModel one(GetParam().plugin, given(), 1), three(GetParam().plugin, given(), 3);
