@@ -1,4 +1,4 @@
-// A TorchScript module whose submodules can be tapped and replaced without exporting it again.
+// A TorchScript file as a network: layers, batches in pieces, splitting.
 #pragma once
 
 #include <torch/types.h>
@@ -9,52 +9,32 @@
 #include <vector>
 
 #include "core/net/execution.hpp"
+#include "linex/model.hpp"
 
 namespace linex {
 
-class ScriptCut;
-
-/// A scripted or traced module. Its forward graph is flattened at loading: every call of a
-/// submodule is inlined and its output remembered under the submodule's path, so that taps, early
-/// stops and cuts are edits of a graph (facts.md §3). Submodules called under run-time control flow
-/// cannot be tapped; of several calls of one submodule the last counts.
+/// A module saved by torch.jit.save, on ExecutionOptions::device. Used by one thread at a time.
+/// Results are float32 on the CPU.
 class ScriptNetwork {
  public:
-  /// Throws Error(input) when the file is no TorchScript module of one image batch. A TorchScript
-  /// file is a program: what it computes runs with the rights of this process.
+  /// Throws Error(input) naming the file: missing, damaged, no TorchScript (a checkpoint of
+  /// torch.save), or code that touches files.
   ScriptNetwork(const std::filesystem::path& path, const ExecutionOptions& options);
   ~ScriptNetwork();
+  ScriptNetwork(const ScriptNetwork&) = delete;
+  ScriptNetwork& operator=(const ScriptNetwork&) = delete;
 
-  /// Paths of tappable submodules in order of computation.
-  const std::vector<std::string>& layers() const { return layers_; }
-  /// Outputs of `layers`, then the module's own where `logits`, for images (n, C, H, W).
-  std::vector<torch::Tensor> run(const torch::Tensor& images,
-                                 const std::vector<std::string>& layers, bool logits) const;
-
- private:
-  friend class ScriptCut;
-  struct Module;
-  struct Program;
-  struct Cut;
-  std::size_t index_of(const std::string& layer) const;
-
-  std::unique_ptr<Module> module_;
-  std::vector<std::string> layers_;
-  ExecutionOptions options_;
-};
-
-/// The rest of a script after one submodule, for one batch; nothing before it is computed again.
-class ScriptCut {
- public:
-  /// Runs `network` (lent) up to `layer`.
-  ScriptCut(const ScriptNetwork& network, const std::string& layer, const torch::Tensor& images);
-  ~ScriptCut();
-  torch::Tensor activation() const;
-  torch::Tensor logits(const torch::Tensor& replaced) const;
+  /// Paths of the submodules whose output is a tensor, in order of computation.
+  const std::vector<std::string>& layers() const;
+  ForwardResult forward(const torch::Tensor& images, const std::vector<std::string>& layers,
+                        bool logits);
+  std::unique_ptr<ModelTail> split(const torch::Tensor& images, const std::string& layer);
+  /// SHA-256 of the file.
+  const std::string& fingerprint() const;
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace linex
