@@ -1,6 +1,7 @@
 #include <array>
 #include <cstdio>
 
+#include "core/base/text.hpp"
 #include "core/plugin/child_process.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "host/commands.hpp"
@@ -77,6 +78,23 @@ void check_in_child(const CheckRequest& request, PluginRegistry& registry,
 }
 
 }  // namespace
+
+std::map<std::string, std::string> parse_check_options(const std::string& text) {
+  std::map<std::string, std::string> options;
+  std::string key;
+  for (const std::string& part : split(text, ',')) {
+    const auto equals = part.find('=');
+    if (equals != std::string::npos && equals > 0) {
+      key = part.substr(0, equals);
+      options[key] = part.substr(equals + 1);
+    } else if (!key.empty()) {
+      options[key] += "," + part;
+    } else if (!text.empty()) {
+      throw usage_error("--with takes key=value,key=value, not '" + text + "'");
+    }
+  }
+  return options;
+}
 
 int run_check(const CheckRequest& request) {
   if (!std::filesystem::exists(request.file))

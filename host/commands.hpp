@@ -22,8 +22,9 @@ struct CheckRequest {
   std::map<std::string, std::string> options;  ///< for the plugin, raw
   std::vector<std::string> skip;               ///< names of checks that do not hold for it
 };
+/// "key=value,key=value"; a part without '=' belongs to the value before it. Throws Error(usage).
+std::map<std::string, std::string> parse_check_options(const std::string& text);
 /// Conformance of one file, in a child process. 0 when nothing failed, 4 otherwise.
 int run_check(const CheckRequest& request);
-inline int run_check(const std::string& file) { return run_check(CheckRequest{file, {}, {}}); }
 
 }  // namespace linex

@@ -45,10 +45,17 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_inspect(registry, only_word(arguments, commands()[1]));
        }},
-      {{"check", "FILE.so", {}, {}, false},
-       "conformance of a plugin file",
+      {{"check", "FILE.so", {}, {"with", "skip"}, false},
+       "conformance of a plugin file (--with key=value,... sets its options; --skip CHECK,...)",
        [](const auto&, const auto& arguments) {
-         return linex::run_check(only_word(arguments, commands()[2]));
+         linex::CheckRequest request{only_word(arguments, commands()[2]), {}, {}};
+         const auto given = [&](const char* name) {
+           const auto found = arguments.values.find(name);
+           return found == arguments.values.end() ? "" : found->second;
+         };
+         request.options = linex::parse_check_options(given("with"));
+         if (!given("skip").empty()) request.skip = linex::split(given("skip"), ',');
+         return linex::run_check(request);
        }},
       {{"explain", "", {}, {}, true},
        "the main job: data, activations, concepts, explanations, scores",

@@ -117,17 +117,17 @@ std::vector<Check> check_model(const Make<TargetModel>& make, const Setup& setup
   runner.run("linear head", [&] {
     if (!has_logits) throw Skip{"it has no logits"};
     bool found = false;
-    for (std::size_t i = 0; i < ends.size(); ++i) {
-      const LinearHead head = model->linear_head(ends[i]);
+    for (const std::string& layer : model->layers()) {
+      const LinearHead head = model->linear_head(layer);
       if (!head.weight.defined()) continue;
       found = true;
-      torch::Tensor pooled = expected.layers[i];
+      torch::Tensor pooled = model->forward(images, {layer}, false).layers.at(0);
       if (pooled.dim() == 4) pooled = pooled.mean({2, 3});
       torch::Tensor logits = torch::matmul(pooled, head.weight.t());
       if (head.bias.defined()) logits = logits + head.bias;
-      require(close(logits, expected.logits, tolerance), "it does not give the logits");
+      require(close(logits, expected.logits, tolerance), "of " + layer + " gives other logits");
     }
-    if (!found) throw Skip{"the rest after the first and last layer is not linear"};
+    if (!found) throw Skip{"it states none"};
   });
   return runner.finish();
 }
