@@ -46,7 +46,7 @@ LINEX_WIDE void prepare(const ScanInput& in, std::int64_t begin, int n, Scratch&
 
 /// Scores of the chunk when term p is gone (p < 0: all terms stay); the largest of them.
 LINEX_WIDE float score_chunk(const ScanInput& in, int p, int n, Scratch& s) {
-  const float none[kChunk] = {};
+  static const float none[kChunk] = {};
   const float* const left = p < 0 ? none : s.left[p];
   const float pivot = p < 0 ? 1.0F : in.inverse[p * in.terms + p];
   const float pull = p < 0 ? 0.0F : in.beta[p] / pivot, weight = 1.0F / pivot;

@@ -5,6 +5,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
+#include "core/base/huge_pages.hpp"
 #include "core/base/parallel.hpp"
 #include "core/math/product_sum.hpp"
 #include "linex/error.hpp"
@@ -22,7 +23,7 @@ class CentredTiles {
   CentredTiles(const RowSource& source, const std::vector<double>& shift, std::int64_t tile_rows)
       : source_(source),
         shift_(shift.begin(), shift.end()),
-        values_(at::empty({tile_rows, source.cols}, at::kFloat)),
+        values_(empty_on_huge_pages({tile_rows, source.cols}, at::kFloat)),
         sum_(shift.size()),
         square_(shift.size()) {}
 
@@ -89,7 +90,7 @@ std::int64_t rows_per_tile(const MomentOptions& options, std::int64_t cols, std:
 /// Rows a float32 product may span. Rounding of a product grows with √depth and averages out over
 /// n/depth of them; a small problem can afford shallow ones.
 std::int64_t depth_for(std::int64_t rows) {
-  return std::max<std::int64_t>(32, std::min<std::int64_t>(1024, rows / 32));
+  return std::max<std::int64_t>(32, std::min<std::int64_t>(4096, rows / 16));
 }
 
 void check_rows(const Rows& rows) {
@@ -152,7 +153,7 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
   result.unit_variance = activations.variance(n);
   result.concept_variance = presence.variance(n);
   const torch::Tensor host_cross = on_cpu ? torch::Tensor() : device_cross.cpu();
-  result.cross = at::empty({units, concepts}, at::kDouble);
+  result.cross = empty_on_huge_pages({units, concepts}, at::kDouble);
   const auto cross_value = [&](std::int64_t k, std::int64_t j, double sum) {
     return covariance(sum, a_rest[static_cast<std::size_t>(k)],
                       p_rest[static_cast<std::size_t>(j)]);
@@ -172,7 +173,7 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
       out[i] = cross_value(i / concepts, i % concepts, sum[i]);
   }
   if (!options.gram) return result;
-  result.gram = at::empty({concepts, concepts}, at::kFloat);
+  result.gram = empty_on_huge_pages({concepts, concepts}, at::kFloat);
   float* const out = result.gram.data_ptr<float>();
   if (on_cpu) {
     gram.finish(options.threads, out, gram_value);
@@ -233,14 +234,14 @@ Moments sparse_moments(std::int64_t concepts, const OnesOf& ones, const RowSourc
     result.concept_mean.push_back(mean);
     result.concept_variance.push_back(mean * (1 - mean));
   }
-  result.cross = at::empty({units, concepts}, at::kDouble);
+  result.cross = empty_on_huge_pages({units, concepts}, at::kDouble);
   double* const cross = result.cross.data_ptr<double>();
   for (std::int64_t k = 0; k < units; ++k)
     for (std::int64_t j = 0; j < concepts; ++j)
       cross[k * concepts + j] =
           of_concept[j * units + k] / n - result.concept_mean[j] * result.unit_mean[k];
   if (!options.gram) return result;
-  result.gram = at::empty({concepts, concepts}, at::kFloat);
+  result.gram = empty_on_huge_pages({concepts, concepts}, at::kFloat);
   float* const gram = result.gram.data_ptr<float>();
   for (std::int64_t i = 0; i < concepts * concepts; ++i)
     gram[i] =
@@ -270,7 +271,7 @@ torch::Tensor gram_rows(const RowSource& presence, const std::vector<double>& sh
   }
   const double n = static_cast<double>(total);
   const std::vector<double> rest = tiles.rest(n), variance = tiles.variance(n);
-  torch::Tensor result = at::empty({count, concepts}, at::kFloat);
+  torch::Tensor result = empty_on_huge_pages({count, concepts}, at::kFloat);
   products.finish(options.threads, result.data_ptr<float>(),
                   [&](std::int64_t i, std::int64_t j, double sum) {
                     const std::size_t row = static_cast<std::size_t>(wanted[i]);

@@ -15,7 +15,7 @@ namespace linex {
 
 struct MomentOptions {
   std::int64_t tile_rows = 4096;          ///< rows a tile; fewer where memory_bytes asks for it
-  std::int64_t block = 512;               ///< side of the blocks of a product
+  std::int64_t block = 1024;              ///< side of the blocks of a product
   std::int64_t memory_bytes = 1LL << 30;  ///< bound on the tiles, not on the results
   int threads = 1;
   std::string device = "cpu";  ///< "cuda:0" multiplies there, in float32 (TF32 stays off)

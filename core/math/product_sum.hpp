@@ -30,8 +30,9 @@ class ProductSum {
  private:
   struct Block {
     std::int64_t row, col, rows, cols;
-    std::vector<double> sum;  // rows × cols; allocated by the first add()
+    torch::Tensor sum;  // float64 (rows, cols); made by the first add()
   };
+  void add_diagonal(std::int64_t begin, std::int64_t size);
   static void parallel(std::int64_t n, int threads, const std::function<void(std::int64_t)>& body);
 
   std::int64_t right_, depth_;
@@ -43,18 +44,19 @@ template <class T, class Value>
 void ProductSum::finish(int threads, T* out, const Value& value) {
   parallel(blocks(), threads, [&](std::int64_t index) {
     Block& block = blocks_[static_cast<std::size_t>(index)];
-    if (block.sum.empty()) block.sum.resize(static_cast<std::size_t>(block.rows * block.cols));
+    if (!block.sum.defined()) block.sum = torch::zeros({block.rows, block.cols}, torch::kDouble);
+    const double* const sum = block.sum.data_ptr<double>();
     for (std::int64_t i = 0; i < block.rows; ++i) {
       const std::int64_t row = block.row + i;
       for (std::int64_t j = 0; j < block.cols; ++j) {
         const std::int64_t col = block.col + j;
         if (symmetric_ && col < row) continue;
-        const T result = static_cast<T>(value(row, col, block.sum[i * block.cols + j]));
+        const T result = static_cast<T>(value(row, col, sum[i * block.cols + j]));
         out[row * right_ + col] = result;
         if (symmetric_) out[col * right_ + row] = result;
       }
     }
-    std::vector<double>().swap(block.sum);
+    block.sum = torch::Tensor();
   });
 }
 

@@ -36,7 +36,7 @@ class LinearSolver final : public linex::SparseSolver {
       choice("compat", "none", "none|published",
              "published: filter concepts and standardise units over all rows, test included"),
       integer("tile_rows", 4096, 64, 1 << 20, "rows multiplied at a time"),
-      integer("block", 512, 16, 8192, "side of the blocks of a product"),
+      integer("block", 1024, 16, 8192, "side of the blocks of a product"),
   };
 
   explicit LinearSolver(const linex::PluginContext& context) : context_(context) {
@@ -75,7 +75,6 @@ class LinearSolver final : public linex::SparseSolver {
     report.timings_s["moments"] = seconds_since(start);
 
     const linex::HeldOut validation = regression.validation();
-    const auto progress = context_.progress("solve", count, "units");
     for (std::int64_t begin = 0; begin < count; begin += kUnitBlock) {
       linex::check_cancelled(context_);
       const std::int64_t end = std::min(count, begin + kUnitBlock);
@@ -84,7 +83,6 @@ class LinearSolver final : public linex::SparseSolver {
       if (end > finished || regression.lazy)
         block =
             linex::explain(regression, validation, problem.concepts, begin, end, options_, threads);
-      progress->advance(end - begin);
       if (end <= finished) continue;
       if (begin < finished) block.erase(block.begin(), block.begin() + (finished - begin));
       emit(block);
