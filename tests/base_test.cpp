@@ -71,6 +71,36 @@ TEST_F(Base, NpyWriterAppendsBlocksAndRefusesTheWrongCount) {
   EXPECT_TRUE(torch::equal(map_npy(folder_ / "w.npy"), tensor));
 }
 
+TEST_F(Base, RowsOfALargeFileComeBackAfterTheyAreReleased) {
+  // 1.1 GiB that take no disk: only the second page is written.
+  constexpr std::int64_t kRows = 300, kCols = 1 << 20;
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (300, 1048576), }";
+  header.resize(117, ' ');
+  header += "\n";
+  const fs::path path = folder_ / "large.npy";
+  {
+    std::ofstream file(path, std::ios::binary);
+    file << "\x93NUMPY" << '\x01' << '\x00' << '\x76' << '\x00' << header;
+    const std::vector<float> row(2048, 2.5F);
+    file.seekp(128 + kCols * 4);
+    file.write(reinterpret_cast<const char*>(row.data()), 2048 * 4);
+  }
+  fs::resize_file(path, 128 + static_cast<std::uintmax_t>(kRows) * kCols * 4);
+  const auto mapped = map_npy(path);
+  EXPECT_EQ(mapped[1][2047].item<float>(), 2.5F);
+  release_rows(mapped, 0, kRows);
+  EXPECT_EQ(mapped[1][0].item<float>(), 2.5F);
+  EXPECT_EQ(mapped[299][5].item<float>(), 0.0F);
+  const auto copy = copy_rows(mapped, {0, 1, 299});
+  EXPECT_EQ(copy.size(0), 3);
+  EXPECT_EQ(copy[1].sum().item<float>(), 2048 * 2.5F);
+
+  // Memory of our own is never touched.
+  auto own = torch::ones({kRows, kCols / 4});
+  release_rows(own, 0, kRows);
+  EXPECT_EQ(own.select(1, 7).sum().item<float>(), 300.0F);
+}
+
 TEST_F(Base, HostileNpyIsOneLine) {
   write_npy(folder_ / "good.npy", torch::ones({10, 10}));
   const std::string good = read_file(folder_ / "good.npy");

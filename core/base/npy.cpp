@@ -2,11 +2,14 @@
 #include "core/base/npy.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <mutex>
 #include <optional>
 
 #include "core/base/files.hpp"
@@ -122,6 +125,38 @@ std::string header_bytes(torch::ScalarType dtype, const std::vector<std::int64_t
   return out + text;
 }
 
+constexpr std::uint64_t kLargeFile = std::uint64_t{1} << 30;
+
+/// Where large files are mapped: release_rows must not touch any other memory.
+class LargeFiles {
+ public:
+  void add(const unsigned char* begin, std::uint64_t size) {
+    const std::lock_guard<std::mutex> lock(lock_);
+    size_of_[begin] = size;
+  }
+  void remove(const unsigned char* begin) {
+    const std::lock_guard<std::mutex> lock(lock_);
+    size_of_.erase(begin);
+  }
+  bool contain(const unsigned char* address) {
+    const std::lock_guard<std::mutex> lock(lock_);
+    auto after = size_of_.upper_bound(address);
+    if (after == size_of_.begin()) return false;
+    --after;
+    return address < after->first + after->second;
+  }
+
+ private:
+  std::mutex lock_;
+  std::map<const unsigned char*, std::uint64_t> size_of_;
+};
+
+/// Never destroyed: a tensor may outlive everything at exit.
+LargeFiles& large_files() {
+  static auto* const files = new LargeFiles;
+  return *files;
+}
+
 }  // namespace
 
 torch::Tensor map_npy(const fs::path& path) {
@@ -136,8 +171,44 @@ torch::Tensor map_npy(const fs::path& path) {
                               " bytes of data, it has " +
                               std::to_string(file->size() - header.data_offset));
   unsigned char* data = file->data() + header.data_offset;
+  const std::uint64_t size = file->size();
+  if (size >= kLargeFile) large_files().add(file->data(), size);
   return torch::from_blob(
-      data, header.shape, [file](void*) {}, torch::dtype(header.dtype));
+      data, header.shape,
+      [file, size](void*) {
+        if (size >= kLargeFile) large_files().remove(file->data());
+      },
+      torch::dtype(header.dtype));
+}
+
+void release_rows(const torch::Tensor& mapped, std::int64_t first, std::int64_t n) {
+  if (mapped.nbytes() < kLargeFile / 2 || !mapped.is_contiguous() || n <= 0) return;
+  auto* const begin = static_cast<unsigned char*>(mapped.data_ptr());
+  if (!large_files().contain(begin)) return;
+  const std::uint64_t row = mapped.nbytes() / static_cast<std::uint64_t>(mapped.size(0));
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<std::uintptr_t>(begin);
+  const std::uintptr_t from = (address + row * static_cast<std::uint64_t>(first) + page - 1) / page;
+  const std::uintptr_t to = (address + row * static_cast<std::uint64_t>(first + n)) / page;
+  if (from < to) ::madvise(reinterpret_cast<void*>(from * page), (to - from) * page, MADV_DONTNEED);
+}
+
+torch::Tensor copy_rows(const torch::Tensor& any, const std::vector<std::int64_t>& rows) {
+  const torch::Tensor matrix = any.contiguous();
+  constexpr std::size_t kRowsAtOnce = 1024;
+  auto shape = matrix.sizes().vec();
+  shape[0] = static_cast<std::int64_t>(rows.size());
+  torch::Tensor copy = torch::empty(shape, matrix.options());
+  const std::size_t row = rows.empty() ? 0 : copy.nbytes() / rows.size();
+  const auto* const from = static_cast<const unsigned char*>(matrix.data_ptr());
+  auto* to = static_cast<unsigned char*>(copy.data_ptr());
+  for (std::size_t begin = 0; begin < rows.size(); begin += kRowsAtOnce) {
+    const std::size_t end = std::min(rows.size(), begin + kRowsAtOnce);
+    for (std::size_t i = begin; i < end; ++i, to += row)
+      std::memcpy(to, from + static_cast<std::size_t>(rows[i]) * row, row);
+    release_rows(matrix, rows[begin], rows[end - 1] + 1 - rows[begin]);
+  }
+  return copy;
 }
 
 struct NpyWriter::State {

@@ -15,6 +15,14 @@ namespace linex {
 /// file for a missing, truncated or malformed one; every length is checked before it is used.
 torch::Tensor map_npy(const std::filesystem::path& path);
 
+/// Lets go of the memory behind rows [first, first + n) of a matrix made by map_npy, so that
+/// reading a large file does not keep it resident; the rows come back from the file when read
+/// again. Does nothing for other tensors and for files under 1 GiB. Whoever wrote to the rows loses
+/// that.
+void release_rows(const torch::Tensor& mapped, std::int64_t first, std::int64_t n);
+/// matrix.index_select(0, rows) on the CPU for ascending rows within it, releasing what was read.
+torch::Tensor copy_rows(const torch::Tensor& matrix, const std::vector<std::int64_t>& rows);
+
 /// Writes a contiguous CPU tensor (any dtype above) to a temporary name, syncs, renames.
 void write_npy(const std::filesystem::path& path, const torch::Tensor& tensor);
 

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/base/npy.hpp"
 #include "core/base/parallel.hpp"
 #include "linex/error.hpp"
 
@@ -87,6 +88,7 @@ RowSource activation_rows(const torch::Tensor& activations, std::vector<std::int
       }
       for (std::int64_t j = 0; j < cols; ++j) out[j] = row[units[static_cast<std::size_t>(j)]];
     }
+    if (n) release_rows(matrix, rows[0], rows[n - 1] + 1 - rows[0]);
   };
   return source;
 }

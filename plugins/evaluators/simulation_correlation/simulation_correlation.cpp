@@ -1,5 +1,6 @@
 // Simulation with correlation scoring (reference.md §1.8): predict each unit from its explanation
 // on the test rows, correlate with what it did.
+#include "core/base/npy.hpp"
 #include "core/base/stats.hpp"
 #include "core/pipeline/simulate.hpp"
 #include "linex/plugin.hpp"
@@ -23,8 +24,7 @@ class SimulationCorrelation final : public linex::Evaluator {
             "unit " + std::to_string(input.explanations[static_cast<std::size_t>(i)].unit) +
             ": the simulator does not know '" + unknown + "'");
 
-    const auto test = torch::tensor(input.split.test, torch::kInt64);
-    const auto actual_rows = input.activations.index_select(0, test);
+    const auto actual_rows = linex::copy_rows(input.activations, input.split.test);
     // Predictions and their pair of activations for as many units as fit into a quarter of the
     // memory.
     const std::int64_t block =

@@ -48,6 +48,7 @@ class MatrixPresence final : public linex::Presence {
       }
       if (!all_finite(to, width)) complain(rows[i], cols, width, to);
     }
+    if (n_rows) linex::release_rows(matrix_, rows[0], rows[n_rows - 1] + 1 - rows[0]);
   }
 
  private:

@@ -19,6 +19,9 @@ torch::Tensor read_activations(const std::string& path) {
     throw input_error(path + ": activations are floating-point numbers; save them as float32");
   matrix = matrix.to(torch::kFloat);
   for (std::int64_t row = 0; row < matrix.size(0); ++row) {
+    constexpr std::int64_t kRowsAtOnce = 1024;
+    if (row % kRowsAtOnce == 0 && row > 0)
+      linex::release_rows(matrix, row - kRowsAtOnce, kRowsAtOnce);
     const torch::Tensor values = matrix[row];
     // A sum is finite unless a value is not, or all but overflows: look closer only then.
     if (std::isfinite(values.sum().item<float>())) continue;
