@@ -79,7 +79,10 @@ int run_explain(PluginRegistry& registry, const Sections& raw) {
   summary.explanations = file.explanations;
   summary.scores = file.scores;
   summary.test_correlation = test_correlations(file.scores);
-  finish_run(place, summary, clock, &file);
+  const ReportParts parts{source,  activations,
+                          split,   {solver.name + " over " + labeler.name},
+                          {&file}, {simulator.object.get()}};
+  finish_run(place, summary, clock, &parts);
   for (const auto& journal : journals) std::filesystem::remove(journal);
   print_outcome(place, summary);
   return 0;
@@ -118,7 +121,10 @@ int run_evaluate(PluginRegistry& registry, const Sections& raw,
   summary.explanations = file.explanations;
   summary.scores = file.scores;
   summary.test_correlation = test_correlations(file.scores);
-  finish_run(place, summary, clock, &file);
+  const ReportParts parts{source,  activations,
+                          split,   {std::filesystem::path(explanation_file).stem().string()},
+                          {&file}, {simulator.object.get()}};
+  finish_run(place, summary, clock, &parts);
   print_outcome(place, summary);
   return 0;
 }

@@ -74,6 +74,13 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_activations(registry, arguments.sections);
        }},
+      {{"report", "DIR", {}, {}, false},
+       "(re)builds the report of a run from its folder",
+       [](auto& registry, const auto& arguments) {
+         if (arguments.words.size() != 1)
+           throw linex::usage_error("linex report needs one DIR, the run.out of a run");
+         return run_report(registry, arguments.words.front());
+       }},
       {{"concepts", "", {}, {}, true},
        "presence of the labeler's concepts as a .npy file",
        [](auto& registry, const auto& arguments) {

@@ -12,6 +12,7 @@ int run_explain(PluginRegistry& registry, const Sections& raw);
 int run_evaluate(PluginRegistry& registry, const Sections& raw,
                  const std::string& explanation_file);
 int run_activations(PluginRegistry& registry, const Sections& raw);
+int run_report(PluginRegistry& registry, const std::string& folder);
 int run_concepts(PluginRegistry& registry, const Sections& raw);
 
 }  // namespace linex

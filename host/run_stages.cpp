@@ -25,6 +25,23 @@ void check_finite(const torch::Tensor& activations, const std::string& what) {
                     " is NaN or infinite; activations must be finite");
 }
 
+/// A layer's rows of a file, as select_layer() chooses them, with their scores.
+ReportMethod select_rows(const ExplanationFile& file, const std::string& layer, bool only) {
+  const bool one_layer = std::all_of(file.layers.begin(), file.layers.end(),
+                                     [&](const auto& name) { return name == file.layers.front(); });
+  ReportMethod method;
+  for (const auto& score : file.scores)
+    method.scores.push_back({score.name, score.higher_is_better, {}, {}, {}, {}});
+  for (std::size_t i = 0; i < file.explanations.size(); ++i) {
+    if (!file.layers[i].empty() && normalise_layer(file.layers[i]) != layer && !(only && one_layer))
+      continue;
+    method.explanations.push_back(file.explanations[i]);
+    for (std::size_t s = 0; s < file.scores.size(); ++s)
+      method.scores[s].value.push_back(file.scores[s].value[i]);
+  }
+  return method;
+}
+
 }  // namespace
 
 Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data) {
@@ -109,19 +126,48 @@ void append_layer(ExplanationFile& file, const std::string& layer,
 
 std::vector<Explanation> select_layer(const ExplanationFile& file, const std::string& layer,
                                       bool only) {
-  const bool one_layer = std::all_of(file.layers.begin(), file.layers.end(),
-                                     [&](const auto& name) { return name == file.layers.front(); });
-  std::vector<Explanation> selected;
-  for (std::size_t i = 0; i < file.explanations.size(); ++i)
-    if (file.layers[i].empty() || normalise_layer(file.layers[i]) == layer || (only && one_layer))
-      selected.push_back(file.explanations[i]);
-  return selected;
+  return select_rows(file, layer, only).explanations;
+}
+
+void make_report(Workplace& place, const ReportParts& parts) {
+  const std::string wanted = place.options("run").text("report");
+  if (wanted == "none") return;
+  RunSummary summary;
+  place.describe(summary);
+  Report report;
+  report.methods = parts.methods;
+  report.split = parts.split;
+  report.data = parts.source.data;
+  report.model = parts.source.recorded.defined() ? nullptr : parts.source.model.object.get();
+  report.warnings = summary.warnings;
+  report.options = summary.options;
+  std::size_t units = 0;
+  for (std::size_t l = 0; l < parts.source.layers.size(); ++l) {
+    ReportLayer layer{parts.source.layers[l], parts.source.pool, {}, {}};
+    if (l < parts.recorded.layers.size()) layer.activations = parts.recorded.layers[l];
+    for (std::size_t m = 0; m < parts.methods.size(); ++m)
+      layer.methods.push_back(
+          select_rows(*parts.files[m], layer.name, parts.source.layers.size() == 1));
+    for (std::size_t m = 0; m < parts.methods.size(); ++m)
+      layer.methods[m].simulator = parts.simulators[m];
+    units += layer.methods.front().explanations.size();
+    report.layers.push_back(std::move(layer));
+  }
+  report.title = std::to_string(units) + " units of " + join(parts.source.layers, ", ");
+  report.facts = {parts.source.model.name,
+                  parts.source.layers.empty() || !parts.source.rows()
+                      ? ""
+                      : std::to_string(parts.source.rows()) + " images",
+                  join(parts.methods, ", ")};
+  ReportOptions options;
+  if (wanted == "plain") options.images = 0;
+  write_report(place.out() / "report", report, options, place.context());
 }
 
 void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
-                const ExplanationFile* file) {
+                const ReportParts* parts) {
   place.describe(summary);
-  if (file) clock.time("report", [&] { write_report(place.out() / "report", *file, summary); });
+  if (parts) clock.time("report", [&] { make_report(place, *parts); });
   write_summary(place.out() / "summary.json", summary, clock);
 }
 

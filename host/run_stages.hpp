@@ -48,9 +48,21 @@ void append_layer(ExplanationFile& file, const std::string& layer,
 std::vector<Explanation> select_layer(const ExplanationFile& file, const std::string& layer,
                                       bool only);
 
+/// What a report shows of a run, apart from options and warnings. Lends everything it is given.
+struct ReportParts {
+  const Source& source;
+  const RecordedLayers& recorded;
+  Split split;
+  std::vector<std::string> methods;           ///< names
+  std::vector<const ExplanationFile*> files;  ///< one a method
+  std::vector<ConceptLabeler*> simulators;    ///< one a method; may be null
+};
+/// Writes report/ as run.report says.
+void make_report(Workplace& place, const ReportParts& parts);
+
 /// Writes summary.json and, where there are explanations, the report.
 void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
-                const ExplanationFile* file = nullptr);
+                const ReportParts* parts = nullptr);
 /// The few lines a person wants after a run.
 void print_outcome(Workplace& place, const RunSummary& summary);
 

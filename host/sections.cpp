@@ -21,6 +21,8 @@ const std::vector<Section>& sections() {
         text("cache", "",
              "folder for content-keyed caches; empty = run.out/cache, none = no cache"),
         flag("resume", true, "go on with an interrupted run of the same configuration"),
+        choice("report", "full", "full|plain|none",
+               "report/index.html: with images and maps, without, or not at all"),
         real("memory", 0, 0, 1e6, "bound on large temporaries in GB; 0 = half of the machine"),
         choice("log-level", "info", "trace|debug|info|warning|error|off",
                "least severe message shown")}},

@@ -1,56 +1,79 @@
 #include "core/report/report.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
+#include <set>
 
 #include "core/base/files.hpp"
+#include "core/report/page.hpp"
+#include "core/report/unit_details.hpp"
 #include "linex/error.hpp"
 
 namespace linex {
 
+namespace fs = std::filesystem;
+
 namespace {
 
-std::string html(const std::string& text) {
-  std::string escaped;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      default:
-        escaped += c;
-    }
-  }
-  return escaped;
-}
+/// Units in one data/units-*.js.
+constexpr std::size_t kChunk = 16;
 
 std::string decimals(double value, const char* format) {
-  if (!std::isfinite(value)) return "–";
   char buffer[32];
   std::snprintf(buffer, sizeof buffer, format, value);
   return buffer;
 }
 
-constexpr const char* kHead = R"(<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>linex report</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
-body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #8884; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-</style></head><body>
-)";
+/// JSON that may stand inside a script element.
+std::string script_json(const ReportJson& json) {
+  std::string text = json.dump(-1, ' ', false, ReportJson::error_handler_t::replace);
+  for (std::size_t at = 0; (at = text.find('<', at)) != std::string::npos; at += 6)
+    text.replace(at, 1, "\\u003c");
+  return text;
+}
+
+/// All names of score columns, in order of appearance.
+std::vector<std::string> score_names(const Report& report) {
+  std::vector<std::string> names;
+  for (const auto& layer : report.layers)
+    for (const auto& method : layer.methods)
+      for (const auto& score : method.scores)
+        if (std::find(names.begin(), names.end(), score.name) == names.end())
+          names.push_back(score.name);
+  return names;
+}
+
+/// [terms, bias, text, status, validation correlation, scores]; the page knows this order.
+ReportJson method_json(const ReportMethod& method, std::size_t at,
+                       const std::vector<std::string>& scores) {
+  const Explanation& explanation = method.explanations[at];
+  ReportJson terms = ReportJson::array(), values = ReportJson::array();
+  for (const auto& term : explanation.terms)
+    terms.push_back({term.concept_name, report_number(term.weight)});
+  for (const auto& name : scores) {
+    double value = kNone;
+    for (const auto& score : method.scores)
+      if (score.name == name) value = score.value[at];
+    values.push_back(report_number(value));
+  }
+  return ReportJson::array({terms, report_number(explanation.bias), explanation.text,
+                            to_string(explanation.status),
+                            report_number(explanation.val_correlation), values});
+}
+
+void fresh_folder(const fs::path& folder) {
+  std::error_code failure;
+  fs::remove_all(folder, failure);
+  fs::create_directories(folder, failure);
+  if (failure)
+    throw input_error("cannot make the folder " + folder.string() + ": " + failure.message());
+}
+
+std::string replaced(std::string text, const std::string& mark, const std::string& by) {
+  return text.replace(text.find(mark), mark.size(), by);
+}
 
 }  // namespace
 
@@ -69,36 +92,55 @@ std::string in_words(const Explanation& explanation) {
          decimals(std::fabs(explanation.bias), "%.2f");
 }
 
-void write_report(const std::filesystem::path& folder, const ExplanationFile& file,
-                  const RunSummary& summary) {
-  std::error_code failure;
-  std::filesystem::create_directories(folder, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + folder.string() + ": " + failure.message());
-  std::string page = kHead;
-  page += "<h1>Explanations of " + std::to_string(file.explanations.size()) + " units</h1>\n<ul>";
-  for (const auto& score : file.scores) {
-    const MeanSem mean = mean_sem(score.value);
-    page += "<li>" + html(score.name) + ": " + decimals(mean.mean, "%.4f") + " ± " +
-            decimals(mean.sem, "%.4f") + " (n = " + std::to_string(mean.n) + ")</li>";
+void write_report(const fs::path& folder, const Report& report, const ReportOptions& options,
+                  const PluginContext& context) {
+  fresh_folder(folder / "data");
+  fresh_folder(folder / "images");
+  const auto scores = score_names(report);
+  ReportJson page;
+  page["title"] = report.title;
+  page["facts"] = report.facts;
+  page["methods"] = report.methods;
+  page["scores"] = scores;
+  page["layers"] = ReportJson::array();
+  page["classes"] = report.data ? report.data->class_names() : std::vector<std::string>{};
+  page["warnings"] = report.warnings;
+  page["options"] = report.options;
+
+  std::vector<ReportUnit> units;
+  ReportJson rows = ReportJson::array();
+  for (std::size_t l = 0; l < report.layers.size(); ++l) {
+    const ReportLayer& layer = report.layers[l];
+    page["layers"].push_back({{"name", layer.name}});
+    for (const auto& unit : units_of(layer, l)) {
+      ReportJson methods = ReportJson::array();
+      for (std::size_t m = 0; m < layer.methods.size(); ++m)
+        methods.push_back(
+            unit.at[m] < 0
+                ? ReportJson()
+                : method_json(layer.methods[m], static_cast<std::size_t>(unit.at[m]), scores));
+      rows.push_back(ReportJson::array({l, unit.unit, methods}));
+      units.push_back(unit);
+    }
   }
-  page += "</ul>\n";
-  for (const auto& warning : summary.warnings) page += "<p>Warning: " + html(warning) + "</p>\n";
-  page +=
-      "<table><thead><tr><th>layer</th><th>unit</th><th>explanation</th><th>val correlation</th>";
-  for (const auto& score : file.scores) page += "<th>" + html(score.name) + "</th>";
-  page += "<th>status</th></tr></thead><tbody>\n";
-  for (std::size_t i = 0; i < file.explanations.size(); ++i) {
-    const Explanation& explanation = file.explanations[i];
-    page += "<tr><td>" + html(file.layers[i]) + "</td><td class=number>" +
-            std::to_string(explanation.unit) + "</td><td>" + html(in_words(explanation)) +
-            "</td><td class=number>" + decimals(explanation.val_correlation, "%.3f") + "</td>";
-    for (const auto& score : file.scores)
-      page += "<td class=number>" + decimals(score.value[i], "%.3f") + "</td>";
-    page += std::string("<td>") + to_string(explanation.status) + "</td></tr>\n";
+  page["units"] = std::move(rows);
+
+  const auto details = collect_details(report, units, options, folder / "images", context);
+  page["chunk"] = details.empty() ? 0 : kChunk;
+  for (std::size_t begin = 0; begin < details.size(); begin += kChunk) {
+    const std::size_t end = std::min(details.size(), begin + kChunk), number = begin / kChunk;
+    ReportJson chunk = ReportJson::array();
+    for (std::size_t i = begin; i < end; ++i) chunk.push_back(details[i]);
+    const auto file = folder / "data" / ("units-" + std::to_string(number) + ".js");
+    std::ofstream out(file, std::ios::binary);
+    out << "linexUnits[" << number << "](" << script_json(chunk) << ");\n";
+    if (!out.flush()) throw input_error("cannot write " + file.string() + "; is the disk full?");
   }
-  page += "</tbody></table></body></html>\n";
-  write_file_atomic(folder / "index.html", page);
+  std::string html = kReportHtml;
+  html = replaced(std::move(html), "@@CSS@@", kReportCss);
+  html = replaced(std::move(html), "@@JS@@", kReportJs);
+  html = replaced(std::move(html), "@@DATA@@", script_json(page));
+  write_file_atomic(folder / "index.html", html);
 }
 
 }  // namespace linex

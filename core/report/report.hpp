@@ -1,18 +1,62 @@
 // report/index.html: a run as a page people look at.
 #pragma once
 
-#include <filesystem>
+#include <torch/types.h>
 
-#include "core/pipeline/explanation_csv.hpp"
-#include "core/pipeline/summary.hpp"
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "linex/context.hpp"
+#include "linex/data.hpp"
+#include "linex/labeler.hpp"
+#include "linex/model.hpp"
 
 namespace linex {
 
 /// "2.10·striped + 1.40·red - 0.30·sky + 0.50", or the text of a sentence; "" without either.
 std::string in_words(const Explanation& explanation);
 
-/// Writes `folder`/index.html: one self-contained page that opens from disk.
-void write_report(const std::filesystem::path& folder, const ExplanationFile& file,
-                  const RunSummary& summary);
+/// One method's explanations of one layer.
+struct ReportMethod {
+  std::vector<Explanation> explanations;
+  std::vector<ScoreColumn> scores;      ///< over explanations
+  ConceptLabeler* simulator = nullptr;  ///< attached; null = no predicted activations
+};
+
+struct ReportLayer {
+  std::string name, pool;
+  torch::Tensor activations;          ///< float32 (N, K), or undefined: texts and scores only
+  std::vector<ReportMethod> methods;  ///< one for each of Report::methods
+};
+
+/// Everything a page shows. Objects are lent for the duration of write_report().
+struct Report {
+  std::string title;
+  std::vector<std::string> facts;    ///< short phrases below the title
+  std::vector<std::string> methods;  ///< their names
+  std::vector<ReportLayer> layers;
+  Split split;
+  std::shared_ptr<const DataSet> data;  ///< null: no images
+  TargetModel* model = nullptr;         ///< null: no maps
+  std::vector<std::string> warnings;
+  std::map<std::string, std::map<std::string, std::string>> options;
+};
+
+struct ReportOptions {
+  std::int64_t images = 3000;  ///< at most this many thumbnails, the highest ranks first; 0 = none
+  std::int64_t thumbnail = 112;  ///< longer side in pixels; smaller images keep their size
+  std::int64_t map_side = 14;    ///< maps are averaged down to this
+  std::int64_t sample = 240;     ///< points of a predicted-and-actual plot
+};
+
+/// Writes `folder`/index.html, which holds the explanations and scores of all units and opens from
+/// disk without a network, `folder`/data/units-*.js with what a unit's card adds, loaded when
+/// shown, and `folder`/images/ROW.jpg. What an earlier report left there is removed. Same input,
+/// same bytes. Throws Error(input) where the folder cannot be written or an image not be read.
+void write_report(const std::filesystem::path& folder, const Report& report,
+                  const ReportOptions& options, const PluginContext& context);
 
 }  // namespace linex

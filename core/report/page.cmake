@@ -1,0 +1,13 @@
+# Compiles report/page/* into the library, so that a page can be written wherever it is installed.
+set(page_source "#include \"core/report/page.hpp\"\n\nnamespace linex {\n")
+foreach(name IN ITEMS Html Css Js)
+  string(TOLOWER ${name} extension)
+  set(file ${CMAKE_CURRENT_LIST_DIR}/page/report.${extension})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(READ ${file} text)
+  string(APPEND page_source "const char* const kReport${name} = R\"page(${text})page\";\n")
+endforeach()
+string(APPEND page_source "}  // namespace linex\n")
+set(report_page ${CMAKE_CURRENT_BINARY_DIR}/report_page.cpp)
+file(WRITE ${report_page}.new "${page_source}")
+file(COPY_FILE ${report_page}.new ${report_page} ONLY_IF_DIFFERENT)

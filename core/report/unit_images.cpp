@@ -1,0 +1,131 @@
+#include "core/report/unit_images.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <opencv2/core.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "core/base/parallel.hpp"
+#include "core/base/random.hpp"
+#include "core/data/loader.hpp"
+#include "core/data/preprocess.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+
+std::vector<RankBand> choose_bands(const torch::Tensor& activation, std::uint64_t seed,
+                                   std::int64_t unit) {
+  static constexpr std::int64_t kEnds[] = {5, 50, 500, 5000};
+  constexpr std::size_t kDrawn = 4;
+  const auto values = activation.to(torch::kFloat32).contiguous();
+  const float* a = values.data_ptr<float>();
+  const std::int64_t n = values.numel(), ranked = std::min(n, kEnds[3]);
+  Rows order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  std::partial_sort(
+      order.begin(), order.begin() + ranked, order.end(),
+      [a](std::int64_t x, std::int64_t y) { return a[x] != a[y] ? a[x] > a[y] : x < y; });
+  auto random = Random::stream(seed, static_cast<std::uint64_t>(unit));
+  std::vector<RankBand> bands;
+  std::int64_t begin = 0;
+  for (const std::int64_t stop : kEnds) {
+    const std::int64_t end = std::min(stop, n);
+    if (end <= begin) break;
+    RankBand band{begin, end, a[order[static_cast<std::size_t>(end - 1)]],
+                  a[order[static_cast<std::size_t>(begin)]],
+                  Rows(order.begin() + begin, order.begin() + end)};
+    if (begin > 0 && band.rows.size() > kDrawn) {
+      random.shuffle(band.rows);
+      band.rows.resize(kDrawn);
+      std::sort(band.rows.begin(), band.rows.end(),
+                [a](std::int64_t x, std::int64_t y) { return a[x] != a[y] ? a[x] > a[y] : x < y; });
+    }
+    bands.push_back(std::move(band));
+    begin = end;
+  }
+  return bands;
+}
+
+SmallMap small_map(const torch::Tensor& output, std::int64_t unit, std::int64_t side) {
+  torch::Tensor map;
+  if (output.dim() == 3) {
+    map = output[unit];
+  } else if (output.dim() == 2) {
+    const auto tokens = output.select(1, unit);
+    for (const std::int64_t skipped : {1, 0}) {
+      const auto edge = static_cast<std::int64_t>(
+          std::llround(std::sqrt(static_cast<double>(tokens.size(0) - skipped))));
+      if (edge < 2 || edge * edge != tokens.size(0) - skipped) continue;
+      map = tokens.slice(0, skipped).view({edge, edge});
+      break;
+    }
+  }
+  if (!map.defined() || map.numel() < 2) return {};
+  if (map.size(0) > side || map.size(1) > side)
+    map = at::adaptive_avg_pool2d(map.to(torch::kFloat32).unsqueeze(0),
+                                  {std::min(side, map.size(0)), std::min(side, map.size(1))})[0];
+  const auto low = map.min(), range = map.max() - low;
+  if (!(range.item<float>() > 0)) return {};
+  const auto grey = ((map - low) / range * 255).round().to(torch::kUInt8).contiguous();
+  return {grey.size(0), grey.size(1),
+          std::string(reinterpret_cast<const char*>(grey.data_ptr<std::uint8_t>()),
+                      static_cast<std::size_t>(grey.numel()))};
+}
+
+void write_thumbnails(const std::filesystem::path& folder, const Rows& rows, const DataSet& data,
+                      const Preprocess& preprocess, std::int64_t thumbnail,
+                      const PluginContext& context) {
+  const auto progress =
+      context.progress("thumbnails", static_cast<std::int64_t>(rows.size()), "images");
+  parallel_for(static_cast<std::int64_t>(rows.size()), context.run().threads, [&](std::int64_t i) {
+    check_cancelled(context);
+    const std::int64_t row = rows[static_cast<std::size_t>(i)];
+    const auto pixels = resize_and_crop(data.pixels(row), preprocess).contiguous();
+    const cv::Mat rgb(static_cast<int>(pixels.size(0)), static_cast<int>(pixels.size(1)), CV_8UC3,
+                      pixels.data_ptr<std::uint8_t>());
+    cv::Mat bgr;
+    cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
+    const double scale =
+        static_cast<double>(thumbnail) / static_cast<double>(std::max(bgr.rows, bgr.cols));
+    if (scale < 1) cv::resize(bgr, bgr, {}, scale, scale, cv::INTER_AREA);
+    const auto file = folder / (std::to_string(row) + ".jpg");
+    if (!cv::imwrite(file.string(), bgr, {cv::IMWRITE_JPEG_QUALITY, scale < 1 ? 82 : 94}))
+      throw input_error("cannot write " + file.string());
+    progress->advance(1);
+  });
+}
+
+std::vector<SmallMap> collect_maps(const std::vector<std::pair<std::int64_t, std::int64_t>>& wanted,
+                                   const std::string& layer, TargetModel& model,
+                                   const std::shared_ptr<const DataSet>& data, std::int64_t side,
+                                   const PluginContext& context) {
+  std::map<std::int64_t, std::vector<std::size_t>> by_row;
+  for (std::size_t i = 0; i < wanted.size(); ++i) by_row[wanted[i].first].push_back(i);
+  Rows rows;
+  for (const auto& entry : by_row) rows.push_back(entry.first);
+  std::vector<SmallMap> maps(wanted.size());
+  if (rows.empty()) return maps;
+  const std::int64_t batch =
+      context.run().batch > 0 ? context.run().batch : model.preferred_batch();
+  const int threads = context.run().threads;
+  BatchLoader loader(data, rows, model.preprocess(),
+                     {batch, threads, batches_ahead(context.run().device, threads)});
+  const auto progress =
+      context.progress("maps of " + layer, static_cast<std::int64_t>(rows.size()), "images");
+  for (auto piece = loader.next(); piece.images.defined(); piece = loader.next()) {
+    check_cancelled(context);
+    const auto output = model.forward(piece.images, {layer}, false).layers.front();
+    if (output.dim() < 3) return maps;  // no map in this layer
+    parallel_for(output.size(0), threads, [&](std::int64_t i) {
+      for (const std::size_t at : by_row.at(rows[static_cast<std::size_t>(piece.begin + i)]))
+        maps[at] = small_map(output[i], wanted[at].second, side);
+    });
+    progress->advance(output.size(0));
+  }
+  return maps;
+}
+
+}  // namespace linex

@@ -1,0 +1,52 @@
+// linex report DIR: (re)builds the page of a run from its folder.
+#include "core/pipeline/explanation_csv.hpp"
+#include "host/run_commands.hpp"
+#include "host/run_stages.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+Sections read_configuration(PluginRegistry& registry, const fs::path& folder) {
+  const CommandSyntax syntax{"report", "", {}, {}, true};
+  return parse_arguments(
+             syntax, {"--config=" + (folder / "run.ini").string(), "--run.out=" + folder.string()},
+             [&](const Sections& first) { return known_keys(registry, first); })
+      .sections;
+}
+
+}  // namespace
+
+int run_report(PluginRegistry& registry, const std::string& folder) {
+  const fs::path file = fs::path(folder) / "explanations.csv";
+  if (!fs::exists(fs::path(folder) / "run.ini") || !fs::exists(file))
+    throw input_error(folder +
+                      " holds no finished run (run.ini and explanations.csv); name the run.out of "
+                      "linex explain or evaluate");
+  const ExplanationFile explanations = read_explanations(file);
+  Workplace place(registry, read_configuration(registry, folder));
+  StageClock clock;
+  const auto data = place.open_data();
+  Source source = open_source(place, data);
+  const auto labeler =
+      place.has_plugin("labeler") ? place.open_labeler(data) : Named<ConceptLabeler>{};
+  const auto simulator = place.open_simulator(data, labeler);
+  const auto recorded = record_activations(place, source, clock, false);
+  const std::string method = place.has_plugin("solver") && place.has_plugin("labeler")
+                                 ? place.options("solver").text("plugin") + " over " +
+                                       place.options("labeler").text("plugin")
+                                 : "explanations";
+  make_report(place, {source,
+                      recorded,
+                      place.open_split(source.rows()),
+                      {method},
+                      {&explanations},
+                      {simulator.object.get()}});
+  std::printf("%s\n", (place.out() / "report" / "index.html").c_str());
+  return 0;
+}
+
+}  // namespace linex

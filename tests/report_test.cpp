@@ -1,0 +1,322 @@
+// The report: what its files hold, and how it behaves in a real browser where there is one.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "core/base/files.hpp"
+#include "core/base/random.hpp"
+#include "core/pipeline/host_context.hpp"
+#include "core/report/report.hpp"
+#include "core/report/unit_details.hpp"
+#include "core/report/unit_images.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Quiet final : public Logger {
+ public:
+  void write(LogLevel, std::string_view) override {}
+};
+
+/// Plain coloured squares in three classes.
+class Squares final : public DataSet {
+ public:
+  explicit Squares(std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) labels_.push_back(i % 3);
+  }
+  std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
+  const std::vector<std::string>& class_names() const override { return names_; }
+  const std::vector<std::int64_t>& labels() const override { return labels_; }
+  std::string name(std::int64_t row) const override { return std::to_string(row); }
+  torch::Tensor pixels(std::int64_t row) const override {
+    auto image = torch::zeros({16, 16, 3}, torch::kUInt8);
+    image.select(2, labels_[static_cast<std::size_t>(row)]).fill_(80 + row % 150);
+    return image;
+  }
+  std::string fingerprint() const override { return "squares"; }
+
+ private:
+  std::vector<std::string> names_{"red", "green", "<b>blue</b>"};
+  std::vector<std::int64_t> labels_;
+};
+
+/// One-hot labels as concepts.
+class Colours final : public ConceptLabeler {
+ public:
+  explicit Colours(std::shared_ptr<const DataSet> data) : data_(std::move(data)) {}
+  void attach(std::shared_ptr<const DataSet>) override {}
+  std::vector<std::string> concepts() const override { return data_->class_names(); }
+  std::shared_ptr<const Presence> presence() override { return std::make_shared<OneHot>(data_); }
+
+ private:
+  class OneHot final : public Presence {
+   public:
+    explicit OneHot(std::shared_ptr<const DataSet> data) : data_(std::move(data)) {}
+    std::int64_t rows() const override { return data_->size(); }
+    std::int64_t cols() const override { return 3; }
+    void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t m,
+              float* out) const override {
+      const std::int64_t width = cols ? m : 3;
+      for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < width; ++j)
+          out[i * width + j] =
+              data_->labels()[static_cast<std::size_t>(rows[i])] == (cols ? cols[j] : j) ? 1 : 0;
+    }
+
+   private:
+    std::shared_ptr<const DataSet> data_;
+  };
+  std::shared_ptr<const DataSet> data_;
+};
+
+class ReportTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("linex_report_" + std::to_string(::getpid()));
+    fs::remove_all(folder_);
+    run_.threads = 2;
+    context_ = std::make_unique<HostContext>(OptionValues{}, run_, log_, true);
+    data_ = std::make_shared<Squares>(120);
+    colours_ = std::make_unique<Colours>(data_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  /// `units` units that two methods explain; unit 3 is dead, the second method lacks unit 5.
+  Report report(std::int64_t units) {
+    torch::manual_seed(2);
+    Report report;
+    report.title = "Units & \"colours\"";
+    report.facts = {"a network", "120 images"};
+    report.methods = {"linear", "top"};
+    report.data = data_;
+    report.warnings = {"something <odd>"};
+    report.options["run"]["seed"] = "0";
+    for (std::int64_t i = 0; i < 120; ++i)
+      (i % 2 ? report.split.test : report.split.train).push_back(i);
+    ReportLayer layer{"layer4", "avg", torch::rand({120, units}), {}};
+    if (units > 3) layer.activations.select(1, 3).zero_();
+    Random random(9);
+    for (int m = 0; m < 2; ++m) {
+      ReportMethod method;
+      method.simulator = colours_.get();
+      ScoreColumn score{"sim correlation", true, {}, {}, {}, {}};
+      for (std::int64_t unit = 0; unit < units; ++unit) {
+        if (m == 1 && unit == 5) continue;
+        Explanation explanation;
+        explanation.unit = unit;
+        explanation.terms = {
+            {data_->class_names()[static_cast<std::size_t>(unit % 3)], 1.5},
+            {data_->class_names()[static_cast<std::size_t>((unit + 1) % 3)], -0.5}};
+        explanation.bias = 0.25;
+        explanation.val_correlation = random.uniform();
+        if (unit == 3) {
+          explanation.status = Status::dead;
+          explanation.terms.clear();
+        }
+        method.explanations.push_back(explanation);
+        score.value.push_back(unit == 3 ? kNone : random.uniform());
+      }
+      method.scores = {score};
+      layer.methods.push_back(method);
+    }
+    report.layers = {layer};
+    return report;
+  }
+  void write(const Report& report, const std::string& name = "report") {
+    write_report(folder_ / name, report, {}, *context_);
+  }
+  static nlohmann::json between(const std::string& text, const std::string& begin,
+                                const std::string& end) {
+    const auto from = text.find(begin) + begin.size();
+    return nlohmann::json::parse(text.substr(from, text.find(end, from) - from));
+  }
+
+  fs::path folder_;
+  Quiet log_;
+  RunSettings run_;
+  std::unique_ptr<HostContext> context_;
+  std::shared_ptr<const DataSet> data_;
+  std::unique_ptr<Colours> colours_;
+};
+
+TEST_F(ReportTest, HoldsEveryUnitAndNeedsNoNetwork) {
+  write(report(20));
+  const std::string page = read_file(folder_ / "report/index.html");
+  EXPECT_EQ(page.find("@@"), std::string::npos);
+  EXPECT_EQ(page.find("src=\"http"), std::string::npos);
+  EXPECT_EQ(page.find("href=\"http"), std::string::npos);
+  const auto json = between(page, "type=\"application/json\">", "</script>");
+  ASSERT_EQ(json["units"].size(), 20U);
+  EXPECT_EQ(json["classes"][2], "<b>blue</b>");  // escaped in the file, itself in the data
+  EXPECT_EQ(page.find("<b>blue"), std::string::npos);
+  EXPECT_EQ(json["units"][3][2][0][3], "dead");
+  EXPECT_TRUE(json["units"][3][2][0][5][0].is_null());
+  EXPECT_TRUE(json["units"][5][2][1].is_null());
+  EXPECT_EQ(json["units"][7][2][0][0][1][1], -0.5);
+
+  const std::string chunk = read_file(folder_ / "report/data/units-1.js");
+  const auto details = between(chunk, "linexUnits[1](", ");\n");
+  ASSERT_EQ(details.size(), 4U);  // units 16 to 19
+  const auto& bands = details[0]["bands"];
+  EXPECT_EQ(bands[0]["images"].size(), 5U);
+  EXPECT_EQ(bands[1]["images"].size(), 4U);
+  EXPECT_EQ(bands[1]["first"], 6);
+  EXPECT_EQ(bands[2]["last"], 120);
+  for (const auto& band : bands)
+    for (const auto& image : band["images"])
+      EXPECT_TRUE(
+          fs::exists(folder_ / "report/images" / (std::to_string(image[0].get<int>()) + ".jpg")));
+  EXPECT_EQ(details[0]["sample"]["actual"].size(), 60U);
+  EXPECT_EQ(details[0]["sample"]["predicted"].size(), 2U);
+}
+
+TEST_F(ReportTest, SameBytesAgainAndWithOneThread) {
+  write(report(20));
+  run_.threads = 1;
+  write(report(20), "again");
+  for (const auto& entry : fs::recursive_directory_iterator(folder_ / "report")) {
+    if (!entry.is_regular_file()) continue;
+    const auto name = fs::relative(entry.path(), folder_ / "report");
+    EXPECT_EQ(read_file(entry.path()), read_file(folder_ / "again" / name)) << name;
+  }
+}
+
+TEST_F(ReportTest, RecordedMatricesHaveNoImages) {
+  Report plain = report(20);
+  plain.data = nullptr;
+  write(plain);
+  EXPECT_TRUE(fs::is_empty(folder_ / "report/images"));
+  plain.layers[0].activations = torch::Tensor();
+  write(plain);
+  EXPECT_TRUE(fs::is_empty(folder_ / "report/data"));
+}
+
+TEST(UnitImages, BandsHoldTheirRanks) {
+  const auto activation = torch::arange(600).to(torch::kFloat32);  // row = rank from below
+  const auto bands = choose_bands(activation, 0, 0);
+  ASSERT_EQ(bands.size(), 4U);
+  EXPECT_EQ(bands[0].rows, (Rows{599, 598, 597, 596, 595}));
+  for (const auto& band : bands)
+    for (const auto row : band.rows) {
+      EXPECT_GE(599 - row, band.begin);
+      EXPECT_LT(599 - row, band.end);
+    }
+  EXPECT_EQ(bands[3].end, 600);
+  EXPECT_EQ(bands[1].high, 594);
+  EXPECT_EQ(choose_bands(torch::ones({3}), 0, 0)[0].rows, (Rows{0, 1, 2}));
+  EXPECT_EQ(choose_bands(activation, 0, 0)[2].rows, bands[2].rows);
+}
+
+TEST(UnitImages, MapsAreGreyGridsAndTokensLoseTheClassToken) {
+  auto output = torch::zeros({2, 28, 28});
+  output[1].slice(0, 14).fill_(3);
+  const auto map = small_map(output, 1, 14);
+  ASSERT_EQ(map.bytes.size(), 14U * 14);
+  EXPECT_EQ(static_cast<unsigned char>(map.bytes.front()), 0);
+  EXPECT_EQ(static_cast<unsigned char>(map.bytes.back()), 255);
+  EXPECT_TRUE(small_map(output, 0, 14).bytes.empty());  // flat
+  auto tokens = torch::zeros({17, 3});
+  tokens[0].fill_(99);
+  tokens[16][2] = 1;
+  const auto grid = small_map(tokens, 2, 14);
+  EXPECT_EQ(grid.height, 4);
+  EXPECT_EQ(static_cast<unsigned char>(grid.bytes[15]), 255);
+  EXPECT_EQ(static_cast<unsigned char>(grid.bytes[0]), 0);
+}
+
+TEST(ClassCompositions, CountBinsAsPublished) {
+  // Eight bins of width 1; a in (0, 1] is the first, 0 and below in none.
+  const auto activation = torch::tensor({0.0F, -1.0F, 1.0F, 1.5F, 8.0F, 7.5F, 7.01F, 0.5F});
+  const auto found = class_composition(activation, {0, 0, 0, 1, 2, 2, 1, 1}, {"a", "b", "c"}, 8, 2);
+  EXPECT_EQ(found.counts, (std::vector<std::int64_t>{2, 1, 0, 0, 0, 0, 0, 3}));
+  ASSERT_EQ(found.names, (std::vector<std::string>{"b", "c", "other"}));
+  EXPECT_DOUBLE_EQ(found.shares[0][0], 0.5);
+  EXPECT_DOUBLE_EQ(found.shares[0][1], 1);
+  EXPECT_DOUBLE_EQ(found.shares[1][7], 2.0 / 3);
+  EXPECT_DOUBLE_EQ(found.shares[2][0], 0.5);
+  EXPECT_TRUE(class_composition(torch::zeros({4}), {0, 0, 0, 0}, {"a"}, 8, 2).counts.empty());
+}
+
+/// The first browser found, or "".
+std::string browser() {
+  for (const char* name : {"chromium", "chromium-browser", "google-chrome"})
+    if (std::system(("command -v " + std::string(name) + " >/dev/null 2>&1").c_str()) == 0)
+      return name;
+  return "";
+}
+
+TEST_F(ReportTest, WorksInABrowser) {
+  const std::string program = browser();
+  if (program.empty()) GTEST_SKIP() << "no chromium";
+  write(report(2048));
+  // The page as it is, and then a user: search, sort, open a card, wait for its images.
+  std::string page = read_file(folder_ / "report/index.html");
+  const std::string user = R"(<script>{
+    const result = {ready: Number(document.body.dataset.ready), rows: document.querySelectorAll(".row").length};
+    const fire = (id, event) => document.getElementById(id).dispatchEvent(new Event(event));
+    const first = () => document.querySelector(".row .unit").textContent;
+    const values = () => [...document.querySelectorAll(".row .value")].map((v) => parseFloat(v.textContent));
+    result.sorted = values().filter((v) => v === v).every((v, i, all) => i === 0 || v <= all[i - 1]);
+    document.getElementById("sort").value = "unit"; fire("sort", "change");
+    result.firstUnit = first();
+    document.getElementById("search").value = "2047"; fire("search", "input");
+    result.found = [document.querySelectorAll(".row").length, first()];
+    document.getElementById("search").value = "green"; fire("search", "input");
+    result.green = document.querySelectorAll(".row").length;
+    result.markup = document.querySelectorAll(".row b, .images figcaption span b").length;
+    document.querySelector('.row[data-index="7"]').click();
+    const wait = setInterval(() => {
+      const images = [...document.querySelectorAll("#card img")];
+      images.forEach((image) => { image.loading = "eager"; });
+      if (!images.length || !images.every((image) => image.complete)) return;
+      clearInterval(wait);
+      result.images = images.length;
+      result.broken = images.filter((image) => image.naturalWidth === 0).length;
+      result.unlabelled = images.filter((image) => !image.alt).length;
+      result.plots = document.querySelectorAll("#card svg").length;
+      document.body.dataset.result = JSON.stringify(result);
+    }, 20);
+  }</script></body>)";
+  page.replace(page.rfind("</body>"), 7, user);
+  write_file_atomic(folder_ / "report/driven.html", page);
+  const std::string command =
+      program +
+      " --headless=new --no-sandbox --disable-gpu --enable-logging=stderr --user-data-dir='" +
+      (folder_ / "profile").string() + "' --virtual-time-budget=20000 --dump-dom 'file://" +
+      (folder_ / "report/driven.html").string() + "' 2>'" + (folder_ / "log").string() + "'";
+  std::string dom;
+  FILE* pipe = ::popen(command.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  char buffer[65536];
+  for (std::size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) dom.append(buffer, n);
+  ::pclose(pipe);
+  const std::string log = read_file(folder_ / "log");
+  EXPECT_EQ(log.find("CONSOLE"), std::string::npos) << log.substr(log.find("CONSOLE"));
+  const std::string mark = "data-result=\"";
+  ASSERT_NE(dom.find(mark), std::string::npos) << log;
+  std::string text = dom.substr(dom.find(mark) + mark.size());
+  text = text.substr(0, text.find('"'));
+  for (std::size_t at; (at = text.find("&quot;")) != std::string::npos;) text.replace(at, 6, "\"");
+  const auto result = nlohmann::json::parse(text);
+  std::printf("2,048 units are ready after %d ms\n", result["ready"].get<int>());
+  EXPECT_LE(result["ready"].get<int>(), 2000);
+  EXPECT_EQ(result["rows"], 2048);
+  EXPECT_TRUE(result["sorted"]);
+  EXPECT_EQ(result["firstUnit"], "0");
+  EXPECT_EQ(result["found"], nlohmann::json::array({1, "2047"}));
+  EXPECT_EQ(result["green"], 1365);  // two thirds of the units name it, unit 3 nothing
+  EXPECT_EQ(result["markup"], 0);
+  EXPECT_GE(result["images"], 9);
+  EXPECT_EQ(result["broken"], 0);
+  EXPECT_EQ(result["unlabelled"], 0);
+  EXPECT_EQ(result["plots"], 2);
+}
+
+}  // namespace
+}  // namespace linex
