@@ -36,11 +36,8 @@ std::string content_digest(const torch::Tensor& tensor) {
   return Sha256().add(data.data_ptr(), data.nbytes()).hex();
 }
 
-}  // namespace
-
-int run_explain(PluginRegistry& registry, const Sections& raw) {
+RunSummary explain_in(Workplace& place) {
   StageClock clock;
-  Workplace place(registry, raw);
   const auto data = place.open_data();
   Source source = open_source(place, data);
   const auto labeler = place.open_labeler(data);
@@ -84,7 +81,19 @@ int run_explain(PluginRegistry& registry, const Sections& raw) {
                           {&file}, {simulator.object.get()}};
   finish_run(place, summary, clock, &parts);
   for (const auto& journal : journals) std::filesystem::remove(journal);
-  print_outcome(place, summary);
+  return summary;
+}
+
+}  // namespace
+
+RunSummary explain_run(PluginRegistry& registry, const Sections& raw) {
+  Workplace place(registry, raw);
+  return explain_in(place);
+}
+
+int run_explain(PluginRegistry& registry, const Sections& raw) {
+  Workplace place(registry, raw);
+  print_outcome(place, explain_in(place));
   return 0;
 }
 

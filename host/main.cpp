@@ -86,6 +86,11 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_concepts(registry, arguments.sections);
        }},
+      {{"demo", "", {"quick"}, {}, true},
+       "several methods on an embedded world; needs no file and no network connection",
+       [](auto& registry, const auto& arguments) {
+         return run_demo(registry, arguments.sections, arguments.flags.at("quick"));
+       }},
   };
   return all;
 }

@@ -3,16 +3,22 @@
 
 #include <string>
 
+#include "core/pipeline/summary.hpp"
 #include "core/plugin/plugin_registry.hpp"
 #include "host/arguments.hpp"
 
 namespace linex {
 
 int run_explain(PluginRegistry& registry, const Sections& raw);
+/// Everything run_explain does but printing.
+RunSummary explain_run(PluginRegistry& registry, const Sections& raw);
 int run_evaluate(PluginRegistry& registry, const Sections& raw,
                  const std::string& explanation_file);
 int run_activations(PluginRegistry& registry, const Sections& raw);
 int run_report(PluginRegistry& registry, const std::string& folder);
 int run_concepts(PluginRegistry& registry, const Sections& raw);
+/// Several methods on an embedded world; takes only [run]. `quick`: a smaller world and a network
+/// that has hardly learnt, in a few seconds.
+int run_demo(PluginRegistry& registry, const Sections& raw, bool quick);
 
 }  // namespace linex

@@ -171,6 +171,17 @@ void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
   write_summary(place.out() / "summary.json", summary, clock);
 }
 
+std::vector<std::size_t> best_explained(const RunSummary& summary, std::size_t count) {
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < summary.test_correlation.size(); ++i)
+    if (std::isfinite(summary.test_correlation[i])) order.push_back(i);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return summary.test_correlation[a] > summary.test_correlation[b];
+  });
+  if (order.size() > count) order.resize(count);
+  return order;
+}
+
 void print_outcome(Workplace& place, const RunSummary& summary) {
   std::map<Status, int> counts;
   for (const auto& explanation : summary.explanations) ++counts[explanation.status];
@@ -183,13 +194,7 @@ void print_outcome(Workplace& place, const RunSummary& summary) {
     std::printf("%-24s %.4f ± %.4f  (n = %lld)\n", score.name.c_str(), mean.mean, mean.sem,
                 static_cast<long long>(mean.n));
   }
-  std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < summary.test_correlation.size(); ++i)
-    if (std::isfinite(summary.test_correlation[i])) order.push_back(i);
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return summary.test_correlation[a] > summary.test_correlation[b];
-  });
-  if (order.size() > 5) order.resize(5);
+  const auto order = best_explained(summary, 5);
   if (!order.empty()) std::printf("best explained:\n");
   for (const auto i : order)
     std::printf("  unit %-5lld %.3f  %s\n", static_cast<long long>(summary.explanations[i].unit),

@@ -106,4 +106,23 @@ void read_safetensors_index(const std::filesystem::path& index, StateDict& into)
   }
 }
 
+void write_safetensors(const std::filesystem::path& path,
+                       const std::map<std::string, torch::Tensor>& tensors) {
+  Json header = Json::object();
+  std::string values;
+  for (const auto& [name, tensor] : tensors) {
+    const torch::Tensor floats = tensor.to(torch::kCPU, torch::kFloat32).contiguous();
+    const std::size_t begin = values.size();
+    values.append(static_cast<const char*>(floats.data_ptr()), floats.nbytes());
+    header[name] = {{"dtype", "F32"},
+                    {"shape", floats.sizes().vec()},
+                    {"data_offsets", {begin, values.size()}}};
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // values start aligned
+  const std::uint64_t size = text.size();
+  std::string file(reinterpret_cast<const char*>(&size), sizeof size);
+  write_file_atomic(path, file + text + values);
+}
+
 }  // namespace linex

@@ -1,0 +1,160 @@
+// linex demo: the whole of linex on a world that needs no file and no network connection.
+#include <algorithm>
+#include <cstdio>
+
+#include "core/base/stats.hpp"
+#include "core/report/report.hpp"
+#include "core/world/trained_world.hpp"
+#include "core/world/world.hpp"
+#include "host/run_commands.hpp"
+#include "host/run_stages.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// One line of the demo's table: a method, and the sections that make it.
+struct Method {
+  std::string title, folder, concepts;
+  Sections sections;
+};
+
+/// Where the demo's files are.
+struct DemoFiles {
+  fs::path world, network;
+};
+
+std::vector<Method> methods(const DemoFiles& files) {
+  const std::string hierarchy = (files.world / "hierarchy.json").string();
+  const std::string attributes = (files.world / "attributes.npy").string();
+  const std::string names = (files.world / "attribute_names.txt").string();
+  const std::map<std::string, std::string> label{{"plugin", "label"}, {"hierarchy", hierarchy}};
+  const std::map<std::string, std::string> recorded{
+      {"plugin", "recorded"}, {"concepts", attributes}, {"names", names}};
+  return {{"LE(Label)",
+           "label",
+           "class labels and their groups",
+           {{"labeler", label}, {"solver", {{"plugin", "linear"}}}}},
+          {"LE(attributes)",
+           "attributes",
+           "everything in the picture",
+           {{"labeler", recorded}, {"solver", {{"plugin", "linear"}}}}},
+          {"single concept",
+           "single",
+           "everything in the picture",
+           {{"labeler", recorded}, {"solver", {{"plugin", "linear"}, {"max_length", "1"}}}}}};
+}
+
+/// The sections every method shares.
+Sections common_sections(const Sections& raw, const DemoFiles& files, const fs::path& out) {
+  Sections sections = raw;
+  sections["run"]["out"] = out.string();
+  sections["data"] = {{"root", (files.world / "images").string()}};
+  sections["model"] = {
+      {"plugin", "resnet"}, {"weights", files.network.string()}, {"layer", "layer3"}};
+  sections["evaluator"] = {{"plugin", "simulation_correlation"}};
+  return sections;
+}
+
+Sections sections_of(const Method& method, const Sections& common, const fs::path& out) {
+  Sections sections = common;
+  sections["run"]["out"] = (out / method.folder).string();
+  for (const auto& [name, keys] : method.sections) sections[name] = keys;
+  return sections;
+}
+
+/// Share of the pictures whose class the network names.
+double accuracy(Workplace& place) {
+  const auto data = place.open_data();
+  const Source source = open_source(place, data);
+  StageClock clock;
+  const auto recorded = record_activations(place, source, clock, true);
+  const auto labels = torch::tensor(data->labels(), torch::kInt64);
+  return recorded.logits.argmax(1).eq(labels).to(torch::kFloat64).mean().item<double>();
+}
+
+double mean_length(const RunSummary& summary) {
+  std::vector<double> lengths;
+  for (const auto& explanation : summary.explanations)
+    if (explanation.status == Status::ok)
+      lengths.push_back(static_cast<double>(explanation.terms.size()));
+  return mean_sem(lengths).mean;
+}
+
+void print_row(const Method& method, const RunSummary& summary) {
+  const MeanSem score = mean_sem(summary.test_correlation);
+  std::printf("  %-16s %-30s %.3f ± %.3f  %5lld  %6.1f\n", method.title.c_str(),
+              method.concepts.c_str(), score.mean, score.sem, static_cast<long long>(score.n),
+              mean_length(summary));
+}
+
+void print_best(const Method& method, const RunSummary& summary) {
+  std::printf("\nbest explained by %s (correlation on unseen pictures):\n", method.title.c_str());
+  for (const auto i : best_explained(summary, 5))
+    std::printf("  unit %-4lld %.3f  %s\n", static_cast<long long>(summary.explanations[i].unit),
+                summary.test_correlation[i], in_words(summary.explanations[i]).c_str());
+}
+
+/// Only [run] makes sense here; the rest of the configuration is the demo.
+void check_sections(const Sections& raw) {
+  for (const auto& [name, keys] : raw)
+    if (name != "run" && !keys.empty())
+      throw usage_error("linex demo chooses its own " + name + "; --" + name + "." +
+                        keys.begin()->first + " is for linex explain");
+}
+
+}  // namespace
+
+int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
+  check_sections(raw);
+  Sections quiet = raw;
+  // One table instead of each run's own messages.
+  quiet["run"].emplace("log-level", "warning");
+  Workplace setup(registry, quiet);
+  const fs::path out = setup.out();
+  // Methods share one cache, so that the network sees each picture once.
+  const fs::path cache = setup.settings().cache.empty() ? out / "cache" : setup.settings().cache;
+  quiet["run"]["cache"] = cache.string();
+
+  std::error_code failure;
+  fs::create_directories(out, failure);
+  if (failure)
+    throw input_error("cannot make the folder " + out.string() + ": " + failure.message());
+  WorldOptions pictures;
+  pictures.seed = setup.settings().seed;
+  WorldNetworkOptions network;
+  if (quick) {
+    pictures.images = 400;
+    network.world.images = 400;
+    network.train.epochs = 2;
+  }
+  const World world(pictures);
+  write_world(world, out / "world", {false, setup.settings().threads});
+  std::printf("The embedded world: %lld pictures such as \"%s\".\n",
+              static_cast<long long>(world.size()), world.caption(world.size() / 2).c_str());
+  std::fflush(stdout);
+  const DemoFiles files{out / "world", world_network(network, cache, setup.context())};
+  const Sections common = common_sections(quiet, files, out);
+  Workplace place(registry, common);
+  std::printf("A small ResNet, trained on %lld others, names the class of %.0f %% of them.\n\n",
+              static_cast<long long>(network.world.images), 100 * accuracy(place));
+
+  std::printf("  %-16s %-30s %-13s  %5s  %6s\n", "method", "concepts", "correlation", "units",
+              "length");
+  std::vector<RunSummary> summaries;
+  const auto all = methods(files);
+  for (const auto& method : all) {
+    summaries.push_back(explain_run(registry, sections_of(method, common, out)));
+    print_row(method, summaries.back());
+    std::fflush(stdout);
+  }
+  for (std::size_t m = 0; m < 2; ++m) print_best(all[m], summaries[m]);
+  std::printf("\nEach run is in %s/<method>; %s runs again with\n  linex explain --config %s\n",
+              out.c_str(), all[1].title.c_str(), (out / all[1].folder / "run.ini").c_str());
+  return 0;
+}
+
+}  // namespace linex
