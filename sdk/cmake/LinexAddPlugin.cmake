@@ -32,11 +32,14 @@ function(linex_add_plugin)
   endif()
   # One exported symbol: nothing of a plugin is visible to another one. Missing symbols are found
   # here and not in the middle of a run. Never unmapped: tensors and exceptions may outlive calls.
+  set(no_undefined LINKER:-z,defs)
+  if(LINEX_SANITIZE)  # the sanitizer's runtime is in the host only
+    set(no_undefined)
+  endif()
   target_link_options(${target} PRIVATE
     "LINKER:-z,nodelete" "LINKER:--exclude-libs,ALL"
     "LINKER:--version-script=${exports}"
-    # A sanitizer's runtime is in the host only.
-    $<$<NOT:$<BOOL:${LINEX_SANITIZE}>>:LINKER:-z,defs>)
+    ${no_undefined})
   set_target_properties(${target} PROPERTIES
     PREFIX "" OUTPUT_NAME ${target}
     CXX_EXTENSIONS OFF
