@@ -1,8 +1,7 @@
-// CIFAR-10 and CIFAR-100 in their binary form (cs.toronto.edu/~kriz/cifar.html).
-#include <algorithm>
-
+// CIFAR-10 and CIFAR-100 (cs.toronto.edu/~kriz/cifar.html).
 #include "core/base/files.hpp"
 #include "core/base/text.hpp"
+#include "core/data/cifar_records.hpp"
 #include "core/data/formats.hpp"
 #include "linex/error.hpp"
 
@@ -11,27 +10,23 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::int64_t kSide = 32, kPlane = kSide * kSide, kPixels = 3 * kPlane;
-
-/// Where the files of one of the two data sets lie and how a record looks.
+/// Where the files of one of the two data sets lie, in one of its published forms.
 struct Layout {
-  int classes;
-  std::int64_t label_bytes;  ///< before the pixels; the last one is the (fine) label
-  std::vector<std::string> folders;
+  std::string folder;  ///< as the archive unpacks
   std::vector<std::string> train, test;
-  std::vector<std::string> name_files;
 };
 
-const Layout& layout_of(int classes) {
-  static const Layout cifar10{10,
-                              1,
-                              {"", "cifar-10-batches-bin"},
-                              {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
-                               "data_batch_4.bin", "data_batch_5.bin"},
-                              {"test_batch.bin"},
-                              {"batches.meta.txt"}};
-  static const Layout cifar100{
-      100, 2, {"", "cifar-100-binary"}, {"train.bin"}, {"test.bin"}, {"fine_label_names.txt"}};
+const std::vector<Layout>& layouts_of(int classes) {
+  static const std::vector<Layout> cifar10{
+      {"cifar-10-batches-bin",
+       {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+        "data_batch_5.bin"},
+       {"test_batch.bin"}},
+      {"cifar-10-batches-py",
+       {"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"},
+       {"test_batch"}}};
+  static const std::vector<Layout> cifar100{{"cifar-100-binary", {"train.bin"}, {"test.bin"}},
+                                            {"cifar-100-python", {"train"}, {"test"}}};
   return classes == 10 ? cifar10 : cifar100;
 }
 
@@ -48,106 +43,75 @@ const char* const kNames100 =
 
 class CifarDataSet final : public DataSet {
  public:
-  CifarDataSet(std::vector<std::unique_ptr<MappedFile>> files,
-               std::vector<const unsigned char*> records, std::int64_t label_bytes,
+  CifarDataSet(std::vector<CifarFile> files, std::size_t limit,
                std::vector<std::string> class_names, std::string part)
-      : files_(std::move(files)),
-        records_(std::move(records)),
-        label_bytes_(label_bytes),
-        class_names_(std::move(class_names)),
-        part_(std::move(part)) {
+      : files_(std::move(files)), class_names_(std::move(class_names)), part_(std::move(part)) {
     Sha256 digest;
-    for (const auto* record : records_) {
-      labels_.push_back(record[label_bytes_ - 1]);
-      digest.add(record + label_bytes_ - 1, static_cast<std::size_t>(kPixels + 1));
-    }
+    for (const auto& file : files_)
+      for (const auto& record : file.records) {
+        if (planes_.size() == limit) break;
+        planes_.push_back(record.planes);
+        labels_.push_back(record.label);
+        digest.add(&record.label, sizeof record.label).add(record.planes, kCifarPixels);
+      }
     fingerprint_ = digest.hex();
   }
 
-  std::int64_t size() const override { return static_cast<std::int64_t>(records_.size()); }
+  std::int64_t size() const override { return static_cast<std::int64_t>(planes_.size()); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   const std::vector<std::int64_t>& labels() const override { return labels_; }
   std::string name(std::int64_t row) const override { return part_ + "/" + std::to_string(row); }
   std::string fingerprint() const override { return fingerprint_; }
 
   torch::Tensor pixels(std::int64_t row) const override {
-    const unsigned char* planes = records_.at(static_cast<std::size_t>(row)) + label_bytes_;
-    torch::Tensor image = torch::empty({kSide, kSide, 3}, torch::kUInt8);
+    const unsigned char* planes = planes_.at(static_cast<std::size_t>(row));
+    torch::Tensor image = torch::empty({kCifarSide, kCifarSide, 3}, torch::kUInt8);
     auto* out = image.data_ptr<std::uint8_t>();
-    for (std::int64_t i = 0; i < kPlane; ++i)
-      for (std::int64_t c = 0; c < 3; ++c) *out++ = planes[c * kPlane + i];
+    for (std::int64_t i = 0; i < kCifarPlane; ++i)
+      for (std::int64_t c = 0; c < 3; ++c) *out++ = planes[c * kCifarPlane + i];
     return image;
   }
 
  private:
-  std::vector<std::unique_ptr<MappedFile>> files_;
-  std::vector<const unsigned char*> records_;  // into files_
-  std::int64_t label_bytes_;
+  std::vector<CifarFile> files_;
   std::vector<std::string> class_names_;
+  std::vector<const unsigned char*> planes_;  // into files_
   std::vector<std::int64_t> labels_;
   std::string part_, fingerprint_;
 };
 
-/// The first of the usual folders that holds `name`.
-fs::path find_folder(const fs::path& root, const Layout& layout, const std::string& name) {
-  for (const auto& folder : layout.folders)
-    if (std::error_code ignored; fs::exists(root / folder / name, ignored)) return root / folder;
-  throw input_error("no " + name + " in " + root.string() + " or " +
-                    (root / layout.folders.back()).string());
-}
-
-std::vector<std::string> read_names(const fs::path& folder, const Layout& layout) {
-  for (const auto& file : layout.name_files) {
-    if (std::error_code ignored; !fs::exists(folder / file, ignored)) continue;
-    auto names = read_list(folder / file);
-    names.erase(std::remove(names.begin(), names.end(), ""), names.end());
-    if (names.size() != static_cast<std::size_t>(layout.classes))
-      throw input_error((folder / file).string() + " has " + std::to_string(names.size()) +
-                        " names instead of " + std::to_string(layout.classes));
-    return names;
+/// The files of `part` below `root`: its usual sub-folder or `root` itself.
+std::vector<fs::path> find_files(const fs::path& root, const std::string& part, int classes) {
+  std::vector<std::string> tried;
+  for (const auto& layout : layouts_of(classes)) {
+    const auto& names = part == "train" ? layout.train : layout.test;
+    for (const auto& folder : {root, root / layout.folder}) {
+      if (std::error_code ignored; !fs::is_regular_file(folder / names.front(), ignored)) continue;
+      std::vector<fs::path> paths;
+      for (const auto& name : names) paths.push_back(folder / name);
+      return paths;
+    }
+    tried.push_back(layout.folder + "/" + names.front());
   }
-  return split(layout.classes == 10 ? kNames10 : kNames100, ' ');
+  throw input_error("no CIFAR-" + std::to_string(classes) + " files in " + root.string() +
+                    "; expected " + join(tried, " or ") + " (unpack the archive first)");
 }
 
 }  // namespace
 
 std::shared_ptr<DataSet> open_cifar(const DataOptions& options, int classes) {
-  const Layout& layout = layout_of(classes);
   if (options.part != "train" && options.part != "test")
     throw usage_error("data.part is '" + options.part + "'; use train or test");
-  const auto& parts = options.part == "train" ? layout.train : layout.test;
   std::error_code ignored;
-  fs::path folder = options.root.parent_path();
   std::vector<fs::path> paths{options.root};
-  if (!fs::is_regular_file(options.root, ignored)) {
-    folder = find_folder(options.root, layout, parts.front());
-    paths.clear();
-    for (const auto& part : parts) paths.push_back(folder / part);
-  }
-
-  const auto record_size = static_cast<std::size_t>(layout.label_bytes + kPixels);
+  if (!fs::is_regular_file(options.root, ignored))
+    paths = find_files(options.root, options.part, classes);
+  std::vector<CifarFile> files;
+  for (const auto& path : paths) files.push_back(read_cifar_file(path, classes));
   const std::size_t limit =
       options.limit > 0 ? static_cast<std::size_t>(options.limit) : std::size_t(-1);
-  std::vector<std::unique_ptr<MappedFile>> files;
-  std::vector<const unsigned char*> records;
-  for (const auto& path : paths) {
-    files.push_back(std::make_unique<MappedFile>(path));
-    const MappedFile& file = *files.back();
-    if (file.size() % record_size != 0)
-      throw input_error(path.string() + " is not a CIFAR-" + std::to_string(classes) +
-                        " binary file: " + std::to_string(file.size()) +
-                        " bytes is not a multiple of " + std::to_string(record_size));
-    for (std::size_t at = 0; at < file.size() && records.size() < limit; at += record_size) {
-      const unsigned char* record = file.data() + at;
-      if (record[layout.label_bytes - 1] >= classes)
-        throw input_error(path.string() + " record " + std::to_string(at / record_size) +
-                          ": label " + std::to_string(record[layout.label_bytes - 1]) +
-                          " is not below " + std::to_string(classes));
-      records.push_back(record);
-    }
-  }
-  return std::make_shared<CifarDataSet>(std::move(files), std::move(records), layout.label_bytes,
-                                        read_names(folder, layout), options.part);
+  return std::make_shared<CifarDataSet>(
+      std::move(files), limit, split(classes == 10 ? kNames10 : kNames100, ' '), options.part);
 }
 
 }  // namespace linex

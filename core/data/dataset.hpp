@@ -34,7 +34,8 @@ const std::vector<std::string>& data_kinds();
 ///
 /// * image_folder: torchvision's ImageFolder. Classes are the sorted sub-folder names, files are
 ///   sorted within each; a folder that holds only images is a data set without classes.
-/// * cifar10, cifar100: the published binary files (root: their folder, or one .bin file).
+/// * cifar10, cifar100: the published files, binary or python (root: their folder or the one above,
+///   or one file); `part` chooses train or test.
 /// * places365: `val_256/`, `places365_val.txt` and, for names, `categories_places365.txt`.
 /// * csv: a file (root) with columns `path` (relative to it) and, if it likes, `label` (a class
 ///   number or a name).
