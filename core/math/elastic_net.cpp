@@ -166,12 +166,14 @@ class UnitSolver {
     gather();
     Eigen::Map<Eigen::VectorXd> w(weight_.data(), static_cast<Eigen::Index>(weight_.size()));
     slope_ = linear_ - sub_ * w;
-    int settled = 0;  // sweeps since the signs last changed
+    int settled = 0, patience = 2;  // sweeps since the signs last changed, and to wait for
     while (sweeps_ < options_.max_sweeps) {
       ++sweeps_;
       settled = sweep(w) ? 0 : settled + 1;
       if (working_gap(w) <= inner_target_) return;
-      if (settled >= 2 && solve_exactly(w) && working_gap(w) <= inner_target_) return;
+      if (settled < patience) continue;
+      if (solve_exactly(w) && working_gap(w) <= inner_target_) return;
+      patience *= 2;
     }
   }
 
@@ -185,7 +187,7 @@ class UnitSolver {
       if (next == old) continue;
       changed |= (next > 0) != (old > 0) || (next < 0) != (old < 0);
       w[i] = next;
-      slope_.noalias() -= (next - old) * sub_.col(i);
+      subtract_scaled(sub_.col(i).data(), next - old, slope_.size(), slope_.data());
     }
     return changed;
   }

@@ -77,6 +77,11 @@ LINEX_WIDE void subtract_scaled(const float* row, double scale, std::int64_t n, 
   for (std::int64_t j = 0; j < n; ++j) out[j] -= scale * static_cast<double>(row[j]);
 }
 
+LINEX_WIDE void subtract_scaled(const double* row, double scale, std::int64_t n, double* out) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < n; ++j) out[j] -= scale * row[j];
+}
+
 LINEX_WIDE void add_to(const float* values, std::int64_t n, double* sum) {
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) sum[i] += static_cast<double>(values[i]);

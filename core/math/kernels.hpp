@@ -7,6 +7,7 @@ namespace linex {
 
 /// out[j] -= scale·row[j] for j in [0, n).
 void subtract_scaled(const float* row, double scale, std::int64_t n, double* out);
+void subtract_scaled(const double* row, double scale, std::int64_t n, double* out);
 
 /// sum[i] += values[i] for i in [0, n).
 void add_to(const float* values, std::int64_t n, double* sum);

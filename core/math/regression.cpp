@@ -156,6 +156,12 @@ UnitMoments Regression::moments_of(std::int64_t k) const {
   return {cross.data_ptr<double>() + k * concept_count(), mean_square[static_cast<std::size_t>(k)]};
 }
 
+std::vector<UnitMoments> Regression::all_moments() const {
+  std::vector<UnitMoments> all;
+  for (std::int64_t k = 0; k < unit_count(); ++k) all.push_back(moments_of(k));
+  return all;
+}
+
 double Regression::raw_weight(std::int64_t k, std::int64_t j, double w) const {
   return w * unit_std[static_cast<std::size_t>(k)] / concept_std[static_cast<std::size_t>(j)];
 }

@@ -53,6 +53,7 @@ class Regression {
   /// Q_jj of a concept that varies: (n − 1)/n.
   double diagonal() const { return diagonal_; }
   UnitMoments moments_of(std::int64_t k) const;
+  std::vector<UnitMoments> all_moments() const;
   /// Raw weight (activation per presence) of standardised weight w of concept j for unit k.
   double raw_weight(std::int64_t k, std::int64_t j, double w) const;
   /// The validation rows of the same concepts and units.

@@ -13,43 +13,17 @@
 #include "core/base/npy.hpp"
 #include "core/math/linear_explanations.hpp"
 #include "tests/bench/generated.hpp"
+#include "tests/bench/matrix.hpp"
 
 namespace {
 
 using namespace linex;
-
-class Matrix final : public Presence {
- public:
-  explicit Matrix(torch::Tensor values) : values_(values.contiguous()) {}
-  std::int64_t rows() const override { return values_.size(0); }
-  std::int64_t cols() const override { return values_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t n_cols,
-            float* out) const override {
-    const float* const values = values_.data_ptr<float>();
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < n_cols; ++j)
-        *out++ = values[rows[i] * values_.size(1) + (cols ? cols[j] : j)];
-  }
-
- private:
-  torch::Tensor values_;
-};
 
 struct Problem {
   std::string name;
   torch::Tensor presence, activations;
   Split split;
 };
-
-Rows ids(const std::string& file) {
-  const torch::Tensor values = map_npy(file);
-  return {values.data_ptr<std::int64_t>(), values.data_ptr<std::int64_t>() + values.numel()};
-}
-
-Split split_of(const std::string& folder) {
-  return {ids(folder + "/train_ids.npy"), ids(folder + "/val_ids.npy"),
-          ids(folder + "/test_ids.npy")};
-}
 
 /// Golden activations of a CIFAR-10 ResNet-20 with one-hot labels and super-classes.
 Problem cifar(const std::string& shared, const std::string& layer = "layer3_avg") {
@@ -69,7 +43,8 @@ Problem cifar(const std::string& shared, const std::string& layer = "layer3_avg"
       ++column;
     }
   }
-  return {"cifar10_" + layer, presence, map_npy(golden + "/" + layer + ".npy"), split_of(golden)};
+  return {"cifar10_" + layer, presence, map_npy(golden + "/" + layer + ".npy"),
+          bench::read_split(golden)};
 }
 
 Problem generated(const std::string& name, const bench::GeneratedOptions& options) {
@@ -84,7 +59,7 @@ struct Score {
 };
 
 Score score(const Problem& problem, const LinearOptions& options) {
-  const Matrix presence(problem.presence);
+  const bench::Matrix presence(problem.presence);
   const std::vector<std::int64_t> units = all_columns(problem.activations.size(1));
   RegressionOptions how;
   how.moments.threads = 2;
@@ -152,7 +127,7 @@ int main(int argc, char** argv) {
     const std::string golden = std::string(shared) + "/golden/le_recorded";
     if (layers.empty()) {
       compare({"le_recorded", map_npy(golden + "/concepts.npy"),
-               map_npy(golden + "/activations.npy"), split_of(golden)});
+               map_npy(golden + "/activations.npy"), bench::read_split(golden)});
       compare(cifar(shared, "layer3_avg"));
     }
   }
