@@ -2,6 +2,7 @@
 #include <set>
 
 #include "core/base/files.hpp"
+#include "core/base/npy.hpp"
 #include "core/base/text.hpp"
 #include "core/pipeline/explanation_csv.hpp"
 #include "core/pipeline/units.hpp"
@@ -32,8 +33,15 @@ std::vector<double> test_correlations(const std::vector<ScoreColumn>& scores) {
 }
 
 std::string content_digest(const torch::Tensor& tensor) {
+  constexpr std::int64_t kRowsAtOnce = 4096;
   const auto data = tensor.contiguous();
-  return Sha256().add(data.data_ptr(), data.nbytes()).hex();
+  Sha256 digest;
+  for (std::int64_t begin = 0; begin < data.size(0); begin += kRowsAtOnce) {
+    const auto rows = data.narrow(0, begin, std::min(kRowsAtOnce, data.size(0) - begin));
+    digest.add(rows.data_ptr(), rows.nbytes());
+    release_rows(data, begin, rows.size(0));
+  }
+  return digest.hex();
 }
 
 RunSummary explain_in(Workplace& place) {

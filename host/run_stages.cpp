@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/base/npy.hpp"
 #include "core/base/text.hpp"
 #include "core/data/activation_store.hpp"
 #include "core/data/loader.hpp"
@@ -16,13 +17,19 @@ namespace linex {
 
 namespace {
 
+/// By blocks of rows: a mapped file may be larger than the memory.
 void check_finite(const torch::Tensor& activations, const std::string& what) {
-  const auto finite = torch::isfinite(activations);
-  if (finite.all().item<bool>()) return;
-  const auto at = finite.logical_not().nonzero()[0];
-  throw input_error(what + ": row " + std::to_string(at[0].item<std::int64_t>()) + ", unit " +
-                    std::to_string(at[1].item<std::int64_t>()) +
-                    " is NaN or infinite; activations must be finite");
+  constexpr std::int64_t kRowsAtOnce = 4096;
+  for (std::int64_t begin = 0; begin < activations.size(0); begin += kRowsAtOnce) {
+    const std::int64_t n = std::min(kRowsAtOnce, activations.size(0) - begin);
+    const auto finite = torch::isfinite(activations.narrow(0, begin, n));
+    release_rows(activations, begin, n);
+    if (finite.all().item<bool>()) continue;
+    const auto at = finite.logical_not().nonzero()[0];
+    throw input_error(what + ": row " + std::to_string(begin + at[0].item<std::int64_t>()) +
+                      ", unit " + std::to_string(at[1].item<std::int64_t>()) +
+                      " is NaN or infinite; activations must be finite");
+  }
 }
 
 /// A layer's rows of a file, as select_layer() chooses them, with their scores.

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <set>
 
+#include "core/base/npy.hpp"
 #include "core/base/parallel.hpp"
 #include "core/base/random.hpp"
 #include "core/pipeline/simulate.hpp"
@@ -70,7 +71,7 @@ void add_samples(const Report& report, const std::vector<ReportUnit>& units, std
                        .t()
                        .contiguous();
   }
-  const auto test = layer.activations.index_select(0, torch::tensor(rows, torch::kInt64));
+  const auto test = copy_rows(layer.activations, rows);
   parallel_for(static_cast<std::int64_t>(end - begin), context.run().threads, [&](std::int64_t i) {
     const ReportUnit& unit = units[begin + static_cast<std::size_t>(i)];
     if (unit.unit >= test.size(1)) return;
