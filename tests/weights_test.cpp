@@ -160,6 +160,7 @@ TEST(Weights, DamageNeverCrashes) {
           if (tensor.numel() > 0) tensor.to(torch::kDouble).sum();
       } catch (const Error& error) {
         EXPECT_EQ(error.kind(), ErrorKind::input);
+        EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
       }
     }
   }

@@ -17,6 +17,8 @@ std::vector<std::string> read_list(const std::filesystem::path& path);
 bool is_utf8(std::string_view text);
 std::vector<std::string> split(std::string_view text, char separator);
 std::string trim(std::string_view text);
+/// `text` for an error message: control characters become '?', a long one is cut.
+std::string printable(std::string_view text, std::size_t most = 80);
 std::string join(const std::vector<std::string>& parts, std::string_view separator);
 
 /// Up to `count` candidates nearest to `word` by edit distance, nearest first, none absurdly far.

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/base/files.hpp"
+#include "core/base/text.hpp"
 #include "core/net/zip.hpp"
 #include "linex/error.hpp"
 
@@ -26,7 +27,7 @@ std::size_t storage_bytes(const StorageRecipe& storage, const std::string& sourc
   std::int64_t bytes = 0;
   if (__builtin_mul_overflow(storage.numel,
                              static_cast<std::int64_t>(torch::elementSize(storage.dtype)), &bytes))
-    throw input_error(source + ": storage '" + storage.key + "' claims an absurd size");
+    throw input_error(source + ": storage '" + printable(storage.key) + "' claims an absurd size");
   return static_cast<std::size_t>(bytes);
 }
 
@@ -74,7 +75,7 @@ std::shared_ptr<PickleTree> read_zip(const std::shared_ptr<MappedFile>& file,
     // torch.jit.save may keep tensors beside their pickle.
     if (!entry) entry = zip.find(folder + storage.key);
     if (!entry || !entry->stored || entry->size < storage_bytes(storage, source))
-      throw input_error(source + ": the values of storage '" + storage.key +
+      throw input_error(source + ": the values of storage '" + printable(storage.key) +
                         "' are missing or too short; fetch or save the file again");
     blocks.push_back({const_cast<unsigned char*>(entry->data), storage_bytes(storage, source)});
   }
@@ -118,7 +119,7 @@ std::shared_ptr<PickleTree> read_legacy(const std::shared_ptr<MappedFile>& file,
   for (const PickleValue* key : keys->root().items) {
     const auto found = index.find(key->text);
     if (found == index.end())
-      throw input_error(source + ": lists storage '" + key->text +
+      throw input_error(source + ": lists storage '" + printable(key->text) +
                         "', which no tensor uses; the file is damaged, fetch it again");
     const StorageRecipe& storage = tree->storages()[found->second];
     std::int64_t numel = 0;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/base/files.hpp"
+#include "core/base/text.hpp"
 #include "core/net/checkpoint.hpp"
 #include "linex/error.hpp"
 
@@ -28,7 +29,7 @@ torch::ScalarType scalar_type(const std::string& name, const std::string& source
       {"BOOL", torch::kBool}};
   const auto found = kTypes.find(name);
   if (found == kTypes.end())
-    throw input_error(source + ": tensors of type " + name +
+    throw input_error(source + ": tensors of type " + printable(name) +
                       " are not supported; save them as float32");
   return found->second;
 }
@@ -72,16 +73,16 @@ void read_safetensors(const std::shared_ptr<MappedFile>& file, const std::string
     if (name == "__metadata__") continue;
     if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string() ||
         !entry.contains("shape") || !entry.contains("data_offsets"))
-      throw damaged(source, "tensor '" + name + "' lacks dtype, shape or data_offsets");
+      throw damaged(source, "tensor '" + printable(name) + "' lacks dtype, shape or data_offsets");
     const auto sizes = lengths(entry["shape"], source);
     const auto range = lengths(entry["data_offsets"], source);
     if (range.size() != 2 || range[0] < 0 || range[0] > range[1] ||
         static_cast<std::uint64_t>(range[1]) > available)
-      throw damaged(source, "tensor '" + name + "' lies outside the file; truncated?");
+      throw damaged(source, "tensor '" + printable(name) + "' lies outside the file; truncated?");
     std::vector<std::int64_t> strides(sizes.size(), 1);
     for (std::size_t d = sizes.size(); d-- > 1;)
       if (__builtin_mul_overflow(strides[d], std::max<std::int64_t>(sizes[d], 1), &strides[d - 1]))
-        throw damaged(source, "tensor '" + name + "' has an absurd shape");
+        throw damaged(source, "tensor '" + printable(name) + "' has an absurd shape");
     into.tensors[name] = tensor_over_bytes(
         file, values + range[0], static_cast<std::size_t>(range[1] - range[0]),
         scalar_type(entry["dtype"].get<std::string>(), source), 0, sizes, strides, source);
@@ -97,7 +98,8 @@ void read_safetensors_index(const std::filesystem::path& index, StateDict& into)
     const std::string file = shard.is_string() ? shard.get<std::string>() : "";
     // A shard lies beside its index; anything else would let an index read any file.
     if (file.empty() || file.find('/') != std::string::npos || file == "." || file == "..")
-      throw input_error(index.string() + ": shard of '" + name + "' is no plain file name");
+      throw input_error(index.string() + ": shard of '" + printable(name) +
+                        "' is no plain file name");
     shards.insert(file);
   }
   for (const std::string& shard : shards) {

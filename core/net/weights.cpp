@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/base/files.hpp"
+#include "core/base/text.hpp"
 #include "core/net/checkpoint.hpp"
 #include "core/net/safetensors.hpp"
 #include "linex/error.hpp"
@@ -97,7 +98,7 @@ std::string describe_keys(const PickleValue& root) {
   int shown = 0;
   for (std::size_t i = 0; root.is(Kind::dict) && i + 1 < root.items.size() && shown < 6; i += 2)
     if (root.items[i]->is(Kind::text))
-      keys += (shown++ ? ", '" : " '") + root.items[i]->text.substr(0, 40) + "'";
+      keys += (shown++ ? ", '" : " '") + printable(root.items[i]->text, 40) + "'";
   return keys.empty() ? "" : "; it has" + keys;
 }
 
@@ -149,6 +150,11 @@ StateDict load_weights(const std::filesystem::path& path) {
       throw input_error(weights.source + ": no weights file linex can read; " + guess(*file));
     }
   }
+  // Names go into messages and layer lists: one that is no line of text is damage.
+  for (const auto& [name, tensor] : weights.tensors)
+    if (printable(name, 512) != name)
+      throw input_error(weights.source + ": '" + printable(name) +
+                        "' is no name for a tensor; the file is damaged, fetch or save it again");
   if (weights.tensors.empty()) throw input_error(weights.source + ": holds no tensor");
   strip_prefix(weights, "_orig_mod.");
   strip_prefix(weights, "module.");
