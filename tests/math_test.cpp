@@ -1,5 +1,6 @@
 // Moments, elastic net and searches against obvious slow versions.
 #include <gtest/gtest.h>
+#include <torch/cuda.h>
 
 #include <random>
 
@@ -113,12 +114,12 @@ std::string bytes_of(const std::vector<Explanation>& explanations) {
 
 // ---- moments ------------------------------------------------------------------------------------
 
-struct Error2 {
+struct MomentError {
   double gram, cross;
 };
 
 /// Largest errors against a float64 two-pass reference, relative to the columns' sizes.
-Error2 moment_errors(const torch::Tensor& p, const torch::Tensor& a, const Moments& got,
+MomentError moment_errors(const torch::Tensor& p, const torch::Tensor& a, const Moments& got,
                      const Rows& rows) {
   const torch::Tensor index = torch::tensor(rows);
   const torch::Tensor pd = p.index_select(0, index).to(torch::kDouble);
@@ -158,7 +159,7 @@ TEST(Moments, AgreeWithFloat64WhateverTheMeans) {
     MomentOptions options;
     options.tile_rows = 777;
     options.block = 64;
-    const Error2 error = moment_errors(p, a, take(p, a, rows, options), rows);
+    const MomentError error = moment_errors(p, a, take(p, a, rows, options), rows);
     EXPECT_LT(error.gram, 1e-5) << mean;
     EXPECT_LT(error.cross, 1e-5) << mean;
   }
@@ -171,7 +172,7 @@ TEST(Moments, AgreeWithFloat64OnRowsSortedByValue) {
   const Rows rows = some_rows(4000);
   MomentOptions options;
   options.tile_rows = 500;
-  const Error2 error = moment_errors(p, a, take(p, a, rows, options), rows);
+  const MomentError error = moment_errors(p, a, take(p, a, rows, options), rows);
   EXPECT_LT(error.gram, 1e-5);
   EXPECT_LT(error.cross, 1e-5);
 }
@@ -214,11 +215,28 @@ TEST(Moments, SparseSourcesAgreeWithDenseOnes) {
   const RowSource as = activation_rows(a, all_columns(30));
   MomentOptions options;
   const Moments one = sparse_moments(60, ones, as, rows, options);
-  const Error2 error = moment_errors(p, a, one, rows);
+  const MomentError error = moment_errors(p, a, one, rows);
   EXPECT_LT(error.gram, 1e-6);
   EXPECT_LT(error.cross, 1e-9);
   options.threads = 2;
   EXPECT_TRUE(torch::equal(one.cross, sparse_moments(60, ones, as, rows, options).cross));
+}
+
+TEST(Moments, OnAGpuAgreeWithFloat64) {
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+  const Rows rows = some_rows(3000);
+  const torch::Tensor p = gaussian(3000, 700, 14) + 1000, a = gaussian(3000, 90, 15) - 30;
+  MomentOptions options;
+  options.device = "cuda:0";
+  options.tile_rows = 777;
+  const Moments got = take(p, a, rows, options);
+  const MomentError error = moment_errors(p, a, got, rows);
+  EXPECT_LT(error.gram, 1e-5);
+  EXPECT_LT(error.cross, 1e-5);
+  const Matrix presence(p);
+  const torch::Tensor part = gram_rows(presence_rows(presence, all_columns(700)), got.concept_mean,
+                                       {5, 699}, rows, options);
+  EXPECT_TRUE(torch::allclose(part, got.gram.index_select(0, torch::tensor({5, 699})), 1e-5, 1e-6));
 }
 
 TEST(ColumnStats, AgreeWithTheDefinitions) {

@@ -2,8 +2,6 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/zeros.h>
 
 #include "core/base/huge_pages.hpp"
 #include "core/base/parallel.hpp"
@@ -98,9 +96,9 @@ void check_rows(const Rows& rows) {
     throw input_error("a split has no rows; give each of train and val at least one");
 }
 
-/// Σ LᵀR on another device: whole products, float32, summed in float64 there.
-torch::Tensor device_sum(std::int64_t left, std::int64_t right, const std::string& device) {
-  return at::zeros({left, right}, at::TensorOptions().dtype(at::kDouble).device(device));
+/// Threads that may multiply blocks at once: a GPU takes them one after the other.
+int threads_on(const MomentOptions& options, std::int64_t operations) {
+  return options.device == "cpu" ? threads_for(operations, options.threads) : 1;
 }
 
 }  // namespace
@@ -111,78 +109,47 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
   const std::int64_t concepts = input.presence.cols, units = input.activations.cols;
   const std::int64_t total = static_cast<std::int64_t>(rows.size());
   const std::int64_t tile_rows = rows_per_tile(options, concepts + units, rows.size());
-  const bool on_cpu = options.device == "cpu";
   const std::int64_t depth = depth_for(total);
   CentredTiles presence(input.presence, input.presence_shift, tile_rows);
   CentredTiles activations(input.activations, input.activation_shift, tile_rows);
-  ProductSum gram(options.gram && on_cpu ? concepts : 0, concepts, true, options.block, depth);
-  ProductSum cross(on_cpu ? units : 0, concepts, false, options.block, depth);
-  torch::Tensor device_gram, device_cross;
-  if (!on_cpu) {
-    device_cross = device_sum(units, concepts, options.device);
-    if (options.gram) device_gram = device_sum(concepts, concepts, options.device);
-  }
+  ProductSum gram(options.gram ? concepts : 0, concepts, true, options.block, depth);
+  ProductSum cross(units, concepts, false, options.block, depth);
 
   for (std::int64_t begin = 0; begin < total; begin += tile_rows) {
     const std::int64_t n = std::min(tile_rows, total - begin);
-    const torch::Tensor p = presence.read(rows, begin, n, options.threads);
-    const torch::Tensor a = activations.read(rows, begin, n, options.threads);
-    if (on_cpu) {
-      const int threads = threads_for(n * concepts * (units + concepts), options.threads);
-      parallel_for(gram.blocks() + cross.blocks(), threads, [&](std::int64_t block) {
-        if (block < gram.blocks()) return gram.add(block, p, p);
-        cross.add(block - gram.blocks(), a, p);
-      });
-    } else {
-      const torch::Tensor there = p.to(options.device);
-      device_cross += at::mm(a.to(options.device).t(), there);
-      if (options.gram) device_gram += at::mm(there.t(), there);
-    }
+    const torch::Tensor p = presence.read(rows, begin, n, options.threads).to(options.device);
+    const torch::Tensor a = activations.read(rows, begin, n, options.threads).to(options.device);
+    parallel_for(gram.blocks() + cross.blocks(),
+                 threads_on(options, n * concepts * (units + concepts)), [&](std::int64_t block) {
+                   if (block < gram.blocks()) return gram.add(block, p, p);
+                   cross.add(block - gram.blocks(), a, p);
+                 });
     if (tick) tick(n);
   }
 
   const double n = static_cast<double>(total);
   const std::vector<double> p_rest = presence.rest(n), a_rest = activations.rest(n);
-  const auto covariance = [n](double sum, double left, double right) {
-    return sum / n - left * right;
-  };
   Moments result;
   result.rows = total;
   result.concept_mean = presence.mean(n);
+  result.concept_variance = presence.variance(n);
   result.unit_mean = activations.mean(n);
   result.unit_variance = activations.variance(n);
-  result.concept_variance = presence.variance(n);
-  const torch::Tensor host_cross = on_cpu ? torch::Tensor() : device_cross.cpu();
   result.cross = empty_on_huge_pages({units, concepts}, at::kDouble);
-  const auto cross_value = [&](std::int64_t k, std::int64_t j, double sum) {
-    return covariance(sum, a_rest[static_cast<std::size_t>(k)],
-                      p_rest[static_cast<std::size_t>(j)]);
-  };
-  // The diagonal comes from the float64 sums: it standardises everything else.
-  const auto gram_value = [&](std::int64_t i, std::int64_t j, double sum) {
-    if (i == j) return result.concept_variance[static_cast<std::size_t>(i)];
-    return covariance(sum, p_rest[static_cast<std::size_t>(i)],
-                      p_rest[static_cast<std::size_t>(j)]);
-  };
-  if (on_cpu) {
-    cross.finish(options.threads, result.cross.data_ptr<double>(), cross_value);
-  } else {
-    const double* const sum = host_cross.data_ptr<double>();
-    double* const out = result.cross.data_ptr<double>();
-    for (std::int64_t i = 0; i < units * concepts; ++i)
-      out[i] = cross_value(i / concepts, i % concepts, sum[i]);
-  }
+  cross.finish(options.threads, result.cross.data_ptr<double>(),
+               [&](std::int64_t k, std::int64_t j, double sum) {
+                 return sum / n -
+                        a_rest[static_cast<std::size_t>(k)] * p_rest[static_cast<std::size_t>(j)];
+               });
   if (!options.gram) return result;
   result.gram = empty_on_huge_pages({concepts, concepts}, at::kFloat);
-  float* const out = result.gram.data_ptr<float>();
-  if (on_cpu) {
-    gram.finish(options.threads, out, gram_value);
-  } else {
-    const torch::Tensor host = device_gram.cpu();
-    const double* const sum = host.data_ptr<double>();
-    for (std::int64_t i = 0; i < concepts * concepts; ++i)
-      out[i] = static_cast<float>(gram_value(i / concepts, i % concepts, sum[i]));
-  }
+  gram.finish(options.threads, result.gram.data_ptr<float>(),
+              [&](std::int64_t i, std::int64_t j, double sum) {
+                // The diagonal comes from the float64 sums: it standardises everything else.
+                const std::size_t row = static_cast<std::size_t>(i);
+                if (i == j) return result.concept_variance[row];
+                return sum / n - p_rest[row] * p_rest[static_cast<std::size_t>(j)];
+              });
   return result;
 }
 
@@ -260,12 +227,12 @@ torch::Tensor gram_rows(const RowSource& presence, const std::vector<double>& sh
   const std::int64_t depth = depth_for(total);
   CentredTiles tiles(presence, shift, tile_rows);
   ProductSum products(count, concepts, false, options.block, depth);
-  const torch::Tensor index = torch::tensor(wanted);
+  const torch::Tensor index = torch::tensor(wanted).to(options.device);
   for (std::int64_t begin = 0; begin < total; begin += tile_rows) {
     const std::int64_t n = std::min(tile_rows, total - begin);
-    const torch::Tensor p = tiles.read(rows, begin, n, options.threads);
+    const torch::Tensor p = tiles.read(rows, begin, n, options.threads).to(options.device);
     const torch::Tensor left = p.index_select(1, index);
-    parallel_for(products.blocks(), options.threads,
+    parallel_for(products.blocks(), threads_on(options, n * concepts * count),
                  [&](std::int64_t block) { products.add(block, left, p); });
     if (tick) tick(n);
   }

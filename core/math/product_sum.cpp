@@ -41,13 +41,18 @@ void ProductSum::add_diagonal(std::int64_t begin, std::int64_t size) {
 
 void ProductSum::add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right) {
   Block& block = blocks_[static_cast<std::size_t>(index)];
+  const torch::Tensor l = left.narrow(1, block.row, block.rows).t();
+  const torch::Tensor r = right.narrow(1, block.col, block.cols);
+  if (!right.device().is_cpu()) {
+    const torch::Tensor product = at::mm(l, r).to(at::kDouble);
+    block.sum = block.sum.defined() ? block.sum.add_(product) : product;
+    return;
+  }
   if (!block.sum.defined()) {
     block.sum = empty_on_huge_pages({block.rows, block.cols}, at::kDouble);
     block.sum.zero_();
   }
   double* const sum = block.sum.data_ptr<double>();
-  const torch::Tensor l = left.narrow(1, block.row, block.rows).t();
-  const torch::Tensor r = right.narrow(1, block.col, block.cols);
   thread_local std::vector<float> values;  // kept: fresh pages cost as much as the sums
   values.resize(std::max(values.size(), static_cast<std::size_t>(block.rows * block.cols)));
   torch::Tensor product = at::from_blob(values.data(), {block.rows, block.cols}, at::kFloat);

@@ -10,7 +10,8 @@
 namespace linex {
 
 /// The matrix is cut into fixed square blocks. Each block of a tile's product is one matrix product
-/// on one thread, so the sum depends on tiles and blocks but not on the thread count.
+/// on one thread, so the sum depends on tiles and blocks but not on the thread count. Tiles may lie
+/// on a GPU: then products and sums are made there.
 class ProductSum {
  public:
   /// A left × right matrix; `symmetric` keeps the blocks on and above the diagonal only. `depth` is
@@ -19,8 +20,8 @@ class ProductSum {
              std::int64_t depth);
 
   std::int64_t blocks() const { return static_cast<std::int64_t>(blocks_.size()); }
-  /// Adds block `index` of leftᵀ·right; float32 (rows, left) and (rows, right) on the CPU, rows
-  /// contiguous. [one thread per block]
+  /// Adds block `index` of leftᵀ·right; float32 (rows, left) and (rows, right), rows contiguous, on
+  /// one device. [one thread per block]
   void add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right);
   /// Writes value(i, j, sum) for every element to `out` (left × right, row-major; both triangles
   /// when symmetric) and frees the sums on the way.
@@ -30,7 +31,7 @@ class ProductSum {
  private:
   struct Block {
     std::int64_t row, col, rows, cols;
-    torch::Tensor sum;  // float64 (rows, cols); made by the first add()
+    torch::Tensor sum;  // float64 (rows, cols) where the tiles are; made by the first add()
   };
   void add_diagonal(std::int64_t begin, std::int64_t size);
   static void parallel(std::int64_t n, int threads, const std::function<void(std::int64_t)>& body);
@@ -45,6 +46,7 @@ void ProductSum::finish(int threads, T* out, const Value& value) {
   parallel(blocks(), threads, [&](std::int64_t index) {
     Block& block = blocks_[static_cast<std::size_t>(index)];
     if (!block.sum.defined()) block.sum = torch::zeros({block.rows, block.cols}, torch::kDouble);
+    block.sum = block.sum.cpu();
     const double* const sum = block.sum.data_ptr<double>();
     for (std::int64_t i = 0; i < block.rows; ++i) {
       const std::int64_t row = block.row + i;
