@@ -25,7 +25,8 @@ nlohmann::json reference() {
 }
 
 TEST(Metrics, EqualScikitLearn) {
-  for (const auto& item : reference()["cases"]) {
+  const nlohmann::json expected = reference();
+  for (const auto& item : expected["cases"]) {
     const auto a = item["activation"].get<std::vector<float>>(),
                c = item["presence"].get<std::vector<float>>();
     MetricOptions options;
@@ -39,7 +40,8 @@ TEST(Metrics, EqualScikitLearn) {
 }
 
 TEST(Metrics, TwoSetsEqualSciPy) {
-  for (const auto& item : reference()["two_sets"]) {
+  const nlohmann::json expected = reference();
+  for (const auto& item : expected["two_sets"]) {
     const auto x = item["concept"].get<std::vector<float>>(),
                y = item["control"].get<std::vector<float>>();
     const auto scores = two_set_scores(x.data(), static_cast<std::int64_t>(x.size()), y.data(),
