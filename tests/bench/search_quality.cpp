@@ -111,7 +111,7 @@ void compare(const Problem& problem) {
                 problem.name.c_str(), name, n, mean, one.length, difference, sem);
   };
   print("greedy", greedy);
-  for (const char* name : {"swap"}) {
+  for (const char* name : {"none", "forward", "swap"}) {
     options.search.kind = search_from_string(name);
     print(name, score(problem, options));
   }
