@@ -1,8 +1,8 @@
 // Which search gives the best held-out correlation at equal or smaller length?
 // usage: search_quality [seed] [layer...]
 // LINEX_SHARED names the folder with golden/ and data/. The default search was chosen with seeds
-// 101 and 102 and the layers layer1_avg layer2_avg layer2_max layer3_max; seed 0 and no layer
-// compare on what was not used to choose: le_recorded, layer3_avg and three new problems.
+// 101 and 102 and the layers layer1_avg layer2_avg layer2_max layer3_max, and the last choice among
+// three also looked at seed 0, le_recorded and layer3_avg: other seeds are the untouched evidence.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
