@@ -31,5 +31,5 @@ add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:${linex_torch_flags}>")
 # g++ 12 warns wrongly about std::string in the C++20 that LibTorch 2 asks for (GCC bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13 AND
    Torch_VERSION VERSION_GREATER_EQUAL 2)
-  add_compile_options(-Wno-restrict -Wno-array-bounds -Wno-stringop-overflow)
+  add_compile_options(-Wno-restrict -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread)
 endif()

@@ -14,6 +14,7 @@
 #include <optional>
 #include <unordered_set>
 
+#include "core/base/text.hpp"
 #include "linex/error.hpp"
 
 namespace linex {
@@ -100,11 +101,11 @@ void mark_output(Node* call, const std::string& path) {
 }
 
 /// Whether a module's method is what a hook on the module sees. A trace calls the runs of a module
-/// that runs several times forward, forward1, forward2, ...
+/// that runs several times forward, forward1, forward2, ..., a script overloads forward__0, ...
 bool is_forward(const std::string& method) {
   constexpr std::string_view kForward = "forward";
   return method.compare(0, kForward.size(), kForward) == 0 &&
-         method.find_first_not_of("0123456789", kForward.size()) == std::string::npos;
+         method.find_first_not_of("_0123456789", kForward.size()) == std::string::npos;
 }
 
 /// Inlines every call whose code is known, marking where a layer's forward() returns. An interface
@@ -139,17 +140,35 @@ void inline_calls(Block* block, std::size_t& calls, const std::string& source) {
   }
 }
 
-/// Every `self.training` is false: evaluation mode, whatever was saved.
-void fold_training(Graph& graph) {
+/// The value of the attribute a node reads from a module whose path is known: a number, a flag or
+/// a word; nothing for anything else.
+std::optional<c10::IValue> plain_attribute(const Node* node, const torch::jit::Module& root) {
+  const auto path = module_path(node->input(0));
+  if (!path) return std::nullopt;
+  torch::jit::Module module = root;
+  for (const std::string& name : split(*path, '.'))
+    if (!name.empty()) module = module.attr(name).toModule();
+  c10::IValue value = module.attr(node->s(c10::attr::name));
+  const bool plain =
+      value.isBool() || value.isInt() || value.isDouble() || value.isString() || value.isNone();
+  return plain ? std::optional<c10::IValue>(value) : std::nullopt;
+}
+
+/// Attributes that choose between branches (`self.training`, `self.stride == 1`) become constants,
+/// unless something may change them.
+void fold_attributes(Graph& graph, const torch::jit::Module& module) {
   std::vector<Node*> found;
+  std::unordered_set<std::string> changed;
   for_each_node(graph.block(), [&](Node* node) {
-    if (node->kind() == c10::prim::GetAttr && node->s(c10::attr::name) == "training" &&
-        node->output()->type()->kind() == c10::TypeKind::BoolType)
-      found.push_back(node);
+    if (node->kind() == c10::prim::GetAttr) found.push_back(node);
+    if (node->kind() == c10::prim::SetAttr) changed.insert(node->s(c10::attr::name));
   });
   for (Node* node : found) {
+    if (changed.count(node->s(c10::attr::name))) continue;
+    const auto value = plain_attribute(node, module);
+    if (!value) continue;
     const torch::jit::WithInsertPoint guard(node);
-    node->output()->replaceAllUsesWith(graph.insertConstant(false));
+    node->output()->replaceAllUsesWith(graph.insertConstant(*value));
     node->destroy();
   }
 }
@@ -194,7 +213,7 @@ std::optional<bool> constant_flag(const Node* node, std::size_t input) {
 }
 
 /// What would make two equal runs differ.
-void refuse_training(Graph& graph, const std::string& source) {
+void refuse_changes(Graph& graph, const std::string& source) {
   static const c10::Symbol batch_norm = c10::Symbol::fromQualString("aten::batch_norm");
   static const c10::Symbol dropout = c10::Symbol::fromQualString("aten::dropout");
   const std::string remedy = "; call eval() before torch.jit.trace or torch.jit.script";
@@ -325,7 +344,7 @@ ScriptGraph flatten_forward(const torch::jit::Module& module, const std::string&
   inline_calls(graph->block(), calls, source);
   // A trace notes the shapes of its example, which must not be taken for those of every batch.
   torch::jit::EraseShapeInformation(graph);
-  fold_training(*graph);
+  fold_attributes(*graph, module);
   torch::jit::LowerSimpleTuples(graph);
   torch::jit::ConstantPropagation(graph);
   if (torch::jit::UnrollConstantLoops(graph)) torch::jit::ConstantPropagation(graph);
@@ -333,7 +352,7 @@ ScriptGraph flatten_forward(const torch::jit::Module& module, const std::string&
   script.has_logits = keep_logits(*graph);
   torch::jit::LowerSimpleTuples(graph);
   drop_unused(graph);
-  refuse_training(*graph, source);
+  refuse_changes(*graph, source);
 
   for (Node* node : graph->nodes())
     if (is_marker(node)) script.layers.push_back(node->s(marker_attribute()));
