@@ -15,6 +15,11 @@ find_package(spdlog REQUIRED)
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options filesystem)
 find_package(OpenCV REQUIRED COMPONENTS core imgproc imgcodecs)
+find_package(ZLIB REQUIRED)
+find_package(ICU REQUIRED COMPONENTS uc)
+# SentencePiece ships no CMake package on Debian 12.
+find_library(LINEX_SENTENCEPIECE sentencepiece REQUIRED)
+find_path(LINEX_SENTENCEPIECE_INCLUDE sentencepiece_processor.h REQUIRED)
 
 # The wheel brings headers of another fmt than the one spdlog was built with.
 if(TARGET fmt::fmt AND EXISTS "${linex_torch_prefix}/include/fmt")

@@ -86,6 +86,13 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_concepts(registry, arguments.sections);
        }},
+      {{"calibrate", "", {}, {"max-share"}, true},
+       "fits a and b of simulator.plugin (siglip, clip) to the labels of labeler.plugin",
+       [](auto& registry, const auto& arguments) {
+         const auto found = arguments.values.find("max-share");
+         return run_calibrate(registry, arguments.sections,
+                              found == arguments.values.end() ? "" : found->second);
+       }},
       {{"demo", "", {"quick"}, {}, true},
        "several methods on an embedded world; needs no file and no network connection",
        [](auto& registry, const auto& arguments) {

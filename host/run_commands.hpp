@@ -17,6 +17,9 @@ int run_evaluate(PluginRegistry& registry, const Sections& raw,
 int run_activations(PluginRegistry& registry, const Sections& raw);
 int run_report(PluginRegistry& registry, const std::string& folder);
 int run_concepts(PluginRegistry& registry, const Sections& raw);
+/// Fits a and b of simulator.plugin to the truth of labeler.plugin on the train rows; concepts in
+/// more than `max_share` ("" = 0.3) of them are left out, as the published fit did.
+int run_calibrate(PluginRegistry& registry, const Sections& raw, const std::string& max_share);
 /// Several methods on an embedded world; takes only [run]. `quick`: a smaller world and a network
 /// that has hardly learnt, in a few seconds.
 int run_demo(PluginRegistry& registry, const Sections& raw, bool quick);

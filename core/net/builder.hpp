@@ -3,13 +3,11 @@
 
 #include <torch/types.h>
 
-#include <set>
 #include <string>
 #include <vector>
 
-#include "core/base/files.hpp"
 #include "core/net/network.hpp"
-#include "core/net/weights.hpp"
+#include "core/net/weight_reader.hpp"
 
 namespace linex {
 
@@ -21,13 +19,15 @@ class NetworkBuilder {
  public:
   using Node = Network::Node;
 
-  explicit NetworkBuilder(StateDict weights) : weights_(std::move(weights)) {}
+  explicit NetworkBuilder(StateDict weights) : reader_(std::move(weights)) {}
 
   Node input() const { return network_.input(); }
-  const StateDict& weights() const { return weights_; }
+  const StateDict& weights() const { return reader_.weights(); }
 
   /// Parameter of that name and shape; zeros after noting the problem when it does not fit.
-  torch::Tensor parameter(const std::string& name, const std::vector<std::int64_t>& shape);
+  torch::Tensor parameter(const std::string& name, const std::vector<std::int64_t>& shape) {
+    return reader_.parameter(name, shape);
+  }
   /// parameter() where a weight of that name exists, undefined elsewhere.
   torch::Tensor optional_parameter(const std::string& name, const std::vector<std::int64_t>& shape);
 
@@ -49,18 +49,11 @@ class NetworkBuilder {
   /// not fit `arch`.
   Network finish(const std::string& arch, Node output);
   /// Digest of architecture, names and values; defined after finish().
-  const std::string& fingerprint() const { return fingerprint_; }
+  const std::string& fingerprint() const { return reader_.fingerprint(); }
 
  private:
-  StateDict weights_;
+  WeightReader reader_;
   Network network_;
-  std::set<std::string> read_;
-  std::vector<std::string> missing_, mismatched_;
-  Sha256 digest_;
-  std::string fingerprint_;
 };
-
-/// "(64, 3, 7, 7)".
-std::string shape_text(const std::vector<std::int64_t>& shape);
 
 }  // namespace linex

@@ -1,0 +1,46 @@
+// From texts to token ids for text towers.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace linex {
+
+/// Cuts texts into tokens. [any thread]
+class Tokenizer {
+ public:
+  virtual ~Tokenizer();
+  /// Token ids of one text (UTF-8), without start, end and padding.
+  virtual std::vector<std::int64_t> encode(const std::string& text) const = 0;
+  /// int64 (n, context): ids with start and end tokens, padded. A longer text is cut off, its last
+  /// token becoming the end token (open_clip's rule; OpenAI's code refuses such texts).
+  torch::Tensor encode_batch(const std::vector<std::string>& texts, std::int64_t context) const;
+  /// Whether encode_batch would cut `text` off.
+  bool is_cut(const std::string& text, std::int64_t context) const;
+
+  std::int64_t size() const { return size_; }                      ///< ids are in [0, size)
+  const std::string& fingerprint() const { return fingerprint_; }  ///< digest of the vocabulary
+  const std::string& source() const { return source_; }            ///< its file, for messages
+
+ protected:
+  std::int64_t start_ = -1;  ///< before every text; -1 = none
+  std::int64_t end_ = 0, padding_ = 0, size_ = 0;
+  std::string fingerprint_, source_;
+};
+
+/// CLIP's byte-pair encoding of lower-cased text (clean_lower), from `bpe_simple_vocab_16e6.txt.gz`
+/// (or unpacked) or, given `vocab.json`, from it and the `merges.txt` beside it. Padded with 0
+/// (Hugging Face pads with the end token; the tower ignores
+/// what follows the end token). Throws Error(input) naming the file.
+std::unique_ptr<Tokenizer> open_clip_vocabulary(const std::filesystem::path& path);
+
+/// SigLIP's SentencePiece model (`spiece.model`) over clean_canonical text; ends, and is padded,
+/// with the model's end token. Throws Error(input) naming the file.
+std::unique_ptr<Tokenizer> open_sentencepiece_model(const std::filesystem::path& path);
+
+}  // namespace linex

@@ -1,0 +1,16 @@
+// CLIP: presence of any text in an image (reference.md §1.3).
+#include "core/concepts/embedding_labeler.hpp"
+#include "linex/plugin.hpp"
+
+namespace {
+
+class Clip final : public linex::EmbeddingLabeler {
+ public:
+  static constexpr auto kOptions = linex::kEmbeddingOptions;
+  explicit Clip(const linex::PluginContext& context)
+      : EmbeddingLabeler(context, linex::VisionTextConfig::Family::clip) {}
+};
+
+}  // namespace
+
+LINEX_LABELER_PLUGIN(Clip, "clip", "0.1.0", "presence of any text, from CLIP embeddings")

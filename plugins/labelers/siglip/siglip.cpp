@@ -1,0 +1,16 @@
+// SigLIP: presence of any text in an image (reference.md §1.3).
+#include "core/concepts/embedding_labeler.hpp"
+#include "linex/plugin.hpp"
+
+namespace {
+
+class Siglip final : public linex::EmbeddingLabeler {
+ public:
+  static constexpr auto kOptions = linex::kEmbeddingOptions;
+  explicit Siglip(const linex::PluginContext& context)
+      : EmbeddingLabeler(context, linex::VisionTextConfig::Family::siglip) {}
+};
+
+}  // namespace
+
+LINEX_LABELER_PLUGIN(Siglip, "siglip", "0.1.0", "presence of any text, from SigLIP embeddings")

@@ -1,0 +1,65 @@
+// What compare_open_clip.py compares: token ids and embeddings as .npy files.
+//   clip_embed tokens VOCABULARY CONTEXT TEXTS.json OUT.npy
+//   clip_embed embed WEIGHTS VOCABULARY TEXTS.json IMAGES_FOLDER OUT_FOLDER
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "core/base/files.hpp"
+#include "core/base/npy.hpp"
+#include "core/data/dataset.hpp"
+#include "core/data/loader.hpp"
+#include "core/net/vision_text.hpp"
+#include "core/text/tokenizer.hpp"
+#include "linex/error.hpp"
+
+namespace {
+
+std::vector<std::string> read_texts(const std::string& path) {
+  return nlohmann::json::parse(linex::read_file(path)).get<std::vector<std::string>>();
+}
+
+std::unique_ptr<linex::Tokenizer> open_vocabulary(const std::filesystem::path& path) {
+  return path.extension() == ".model" ? linex::open_sentencepiece_model(path)
+                                      : linex::open_clip_vocabulary(path);
+}
+
+int run(const std::vector<std::string>& arguments) {
+  if (arguments.size() == 5 && arguments[0] == "tokens") {
+    const auto ids = open_vocabulary(arguments[1])
+                         ->encode_batch(read_texts(arguments[3]), std::stoll(arguments[2]));
+    linex::write_npy(arguments[4], ids);
+    return 0;
+  }
+  if (arguments.size() == 6 && arguments[0] == "embed") {
+    const auto model = linex::VisionText::load(arguments[1], {});
+    std::cout << model.config().name() << '\n';
+    const auto ids = open_vocabulary(arguments[2])
+                         ->encode_batch(read_texts(arguments[3]), model.config().context);
+    const std::filesystem::path out = arguments[5];
+    linex::write_npy(out / "texts.npy", model.embed_texts(ids));
+    linex::DataOptions data;
+    data.root = arguments[4];
+    const auto images = linex::open_data_set(data);
+    linex::Rows rows(static_cast<std::size_t>(images->size()));
+    std::iota(rows.begin(), rows.end(), 0);
+    const auto pixels = linex::load_batch(*images, rows, model.preprocess(), 2);
+    linex::write_npy(out / "pixels.npy", pixels);
+    linex::write_npy(out / "images.npy", model.embed_images(pixels));
+    return 0;
+  }
+  std::cerr << "usage: see clip_embed.cpp\n";
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run({argv + 1, argv + argc});
+  } catch (const std::exception& failure) {
+    std::cerr << failure.what() << '\n';
+    return 3;
+  }
+}
