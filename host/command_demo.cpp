@@ -53,8 +53,7 @@ Sections common_sections(const Sections& raw, const DemoFiles& files, const fs::
   Sections sections = raw;
   sections["run"]["out"] = out.string();
   sections["data"] = {{"root", (files.world / "images").string()}};
-  sections["model"] = {
-      {"plugin", "resnet"}, {"weights", files.network.string()}, {"layer", "layer3"}};
+  sections["model"] = world_model(NetworkKind::resnet, files.network);
   sections["evaluator"] = {{"plugin", "simulation_correlation"}};
   return sections;
 }
@@ -96,6 +95,30 @@ void print_best(const Method& method, const RunSummary& summary) {
   for (const auto i : best_explained(summary, 5))
     std::printf("  unit %-4lld %.3f  %s\n", static_cast<long long>(summary.explanations[i].unit),
                 summary.test_correlation[i], in_words(summary.explanations[i]).c_str());
+}
+
+/// Trains a network of another kind and explains it by the methods named, one row each.
+void explain_network(PluginRegistry& registry, const Sections& common,
+                     const WorldNetworkOptions& options, const DemoFiles& files,
+                     const std::vector<std::string>& folders) {
+  const NetworkKind kind = options.train.kind;
+  Sections sections = common;
+  const fs::path out = fs::path(common.at("run").at("out")) / to_string(kind);
+  sections["run"]["out"] = out.string();
+  const Workplace setup(registry, common);
+  sections["model"] =
+      world_model(kind, world_network(options, common.at("run").at("cache"), setup.context()));
+  {
+    Workplace place(registry, sections);
+    std::printf("\nA small %s names the class of %.0f %%. Layer %s:\n",
+                kind == NetworkKind::vgg ? "VGG" : "ViT", 100 * accuracy(place),
+                sections["model"]["layer"].c_str());
+  }
+  for (const auto& method : methods(files)) {
+    if (std::find(folders.begin(), folders.end(), method.folder) == folders.end()) continue;
+    print_row(method, explain_run(registry, sections_of(method, sections, out)));
+    std::fflush(stdout);
+  }
 }
 
 /// Only [run] makes sense here; the rest of the configuration is the demo.
@@ -150,6 +173,11 @@ int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
     summaries.push_back(explain_run(registry, sections_of(method, common, out)));
     print_row(method, summaries.back());
     std::fflush(stdout);
+  }
+  for (const NetworkKind kind : {NetworkKind::vgg, NetworkKind::vit}) {
+    WorldNetworkOptions other{network.world, train_options(kind)};
+    if (quick) other.train.epochs = 2;
+    explain_network(registry, common, other, files, {"label", "attributes"});
   }
   for (std::size_t m = 0; m < 2; ++m) print_best(all[m], summaries[m]);
   std::printf("\nEach run is in %s/<method>; %s runs again with\n  linex explain --config %s\n",

@@ -114,32 +114,41 @@ TEST_F(EmbeddedWorld, SameSeedSamePixelsOthersDiffer) {
 }
 
 TEST_F(EmbeddedWorld, TrainingLearnsAndDoesNotDependOnThreads) {
-  const World world({160, 16, 9});
+  const World world({160, 32, 9});
   TrainingSet data;
-  data.images = torch::empty({world.size(), 3, 16, 16});
+  data.images = torch::empty({world.size(), 3, 32, 32});
   for (std::int64_t row = 0; row < world.size(); ++row)
     data.images[row].copy_(world.pixels(row).permute({2, 0, 1}).to(torch::kFloat32) / 255 - 0.5);
   data.labels = torch::tensor(world.labels(), torch::kInt64);
   data.attributes = world.attributes();
-  TrainOptions options;
-  options.width = 4;
-  options.epochs = 4;
-  std::vector<double> losses;
-  const auto note = [&](std::int64_t, double loss) { losses.push_back(loss); };
-  options.threads = 1;
-  const auto alone = train_resnet(data, options, note);
-  ASSERT_EQ(losses.size(), 20u);
-  EXPECT_LT(losses.back(), 0.9 * losses.front());
-  options.threads = 3;
-  const auto together = train_resnet(data, options, note);
-  ASSERT_EQ(alone.size(), together.size());
-  for (const auto& [name, values] : alone) {
-    EXPECT_TRUE(torch::equal(values, together.at(name))) << name;
-    EXPECT_TRUE(torch::isfinite(values).all().item<bool>()) << name;
+  const std::map<NetworkKind, std::pair<std::string, std::string>> expected{
+      {NetworkKind::resnet, {"layer3.0.bn2.running_var", "linear.weight"}},
+      {NetworkKind::vgg, {"features.17.running_mean", "classifier.6.weight"}},
+      {NetworkKind::vit, {"encoder.layers.encoder_layer_1.mlp.3.bias", "heads.head.weight"}}};
+  for (const auto& [kind, names] : expected) {
+    SCOPED_TRACE(to_string(kind));
+    TrainOptions options = train_options(kind);
+    options.width = kind == NetworkKind::resnet ? 4 : kind == NetworkKind::vgg ? 8 : 16;
+    options.batch = 32;
+    options.chunk = 16;
+    options.epochs = 6;
+    std::vector<double> losses;
+    const auto note = [&](std::int64_t, double loss) { losses.push_back(loss); };
+    options.threads = 1;
+    const auto alone = train_network(data, options, note);
+    ASSERT_EQ(losses.size(), 30u);
+    EXPECT_LT(losses.back(), 0.95 * losses.front());
+    options.threads = 3;
+    const auto together = train_network(data, options, note);
+    ASSERT_EQ(alone.size(), together.size());
+    for (const auto& [name, values] : alone) {
+      EXPECT_TRUE(torch::equal(values, together.at(name))) << name;
+      EXPECT_TRUE(torch::isfinite(values).all().item<bool>()) << name;
+    }
+    EXPECT_EQ(alone.count(names.first), 1u);
+    EXPECT_EQ(alone.count("attributes.weight"), 0u);  // the second head is thrown away
+    EXPECT_EQ(alone.at(names.second).size(0), 20);
   }
-  EXPECT_EQ(alone.count("layer3.0.bn2.running_var"), 1u);
-  EXPECT_EQ(alone.count("attributes.weight"), 0u);  // the second head is thrown away
-  EXPECT_EQ(alone.at("linear.weight").size(0), 20);
 }
 
 TEST_F(EmbeddedWorld, TheNetworkIsTrainedOnceAndFoundAgain) {
@@ -185,6 +194,8 @@ TEST_F(EmbeddedWorld, TheDemoRunsAndItsRunsCanBeRepeated) {
       << text;
   EXPECT_NE(text.find("LE(attributes)"), std::string::npos) << text;
   EXPECT_NE(text.find("best explained"), std::string::npos) << text;
+  for (const char* network : {"A small ResNet", "A small VGG", "A small ViT"})
+    EXPECT_NE(text.find(network), std::string::npos) << text;
   const std::string first = read_file(out / "attributes/explanations.csv");
   EXPECT_EQ(std::count(first.begin(), first.end(), '\n'), 65);  // a header and 64 units
   const std::string again = linex + "explain --config '" + (out / "attributes/run.ini").string() +
