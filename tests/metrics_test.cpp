@@ -6,6 +6,7 @@
 
 #include "core/base/files.hpp"
 #include "core/base/random.hpp"
+#include "core/math/bootstrap.hpp"
 #include "core/math/metrics.hpp"
 #include "linex/error.hpp"
 #include "tests/test_plugins.hpp"
@@ -255,6 +256,27 @@ TEST(MetricsPlugin, ScoresUnitsAndTellsWhichMetricsToTrust) {
   const auto images = plugins.make<Evaluator>(
       "concept_metrics", test::given({{"concept_images", std::string("nowhere")}}));
   EXPECT_THROW(images->evaluate(input), Error);
+}
+
+TEST(Bootstrap, IntervalsOfNormalDataAreFishers) {
+  torch::manual_seed(4);
+  const std::int64_t n = 600;
+  const auto x = torch::randn({n, 3});
+  auto y = torch::randn({n, 3});
+  y.select(1, 0) += 2 * x.select(1, 0);
+  y.select(1, 2).fill_(1);
+  const auto r = pearson_columns(x, y);
+  const auto intervals = bootstrap_pearson(x, y, 2000, 7, 2);
+  for (int j = 0; j < 2; ++j) {
+    const auto fisher = fisher_interval(r[j], n);
+    EXPECT_NEAR(intervals[j].low, fisher.low, 0.015);
+    EXPECT_NEAR(intervals[j].high, fisher.high, 0.015);
+  }
+  EXPECT_TRUE(std::isnan(intervals[2].low));
+  const auto again = bootstrap_pearson(x, y, 2000, 7, 1);
+  EXPECT_EQ(again[0].low, intervals[0].low);
+  EXPECT_EQ(again[1].high, intervals[1].high);
+  EXPECT_NE(bootstrap_pearson(x, y, 2000, 8, 1)[0].low, intervals[0].low);
 }
 
 }  // namespace

@@ -59,6 +59,14 @@ struct Slot {
   int weight, concept_name;
 };
 
+/// Columns of a confidence interval follow their score's: "sim correlation low", "… high".
+constexpr const char* kIntervalEnds[] = {" low", " high"};
+
+bool has_interval(const ScoreColumn& score) {
+  return !score.low.empty() && score.low.size() == score.value.size() &&
+         score.high.size() == score.value.size();
+}
+
 }  // namespace
 
 void write_explanations(const std::filesystem::path& path, const ExplanationFile& file) {
@@ -72,7 +80,11 @@ void write_explanations(const std::filesystem::path& path, const ExplanationFile
     header.push_back("concept" + std::to_string(i));
   }
   header.push_back("bias");
-  for (const auto& score : file.scores) header.push_back(score.name);
+  for (const auto& score : file.scores) {
+    header.push_back(score.name);
+    if (has_interval(score))
+      for (const char* end : kIntervalEnds) header.push_back(score.name + end);
+  }
   header.push_back("status");
 
   std::string content = csv_record(header);
@@ -90,6 +102,10 @@ void write_explanations(const std::filesystem::path& path, const ExplanationFile
     Status status = explanation.status;
     for (const auto& score : file.scores) {
       cells.push_back(format_number(score.value[row]));
+      if (has_interval(score)) {
+        cells.push_back(format_number(score.low[row]));
+        cells.push_back(format_number(score.high[row]));
+      }
       if (status == Status::ok && row < score.status.size()) status = score.status[row];
     }
     cells.emplace_back(to_string(status));
@@ -107,9 +123,22 @@ struct Columns {
   std::vector<int> scores;
 };
 
-bool is_score(const std::string& name, ExplanationLayout layout) {
+/// Our own files hold scores of any name, between `bias` and `status`; published ones these.
+bool is_score(const CsvTable& table, int column, ExplanationLayout layout) {
+  const std::string& name = table.header[static_cast<std::size_t>(column)];
   if (layout == ExplanationLayout::tally && name == "score") return true;
-  return name.compare(0, 4, "sim ") == 0 || name == "similarity";
+  if (name.compare(0, 4, "sim ") == 0 || name == "similarity") return true;
+  return layout == ExplanationLayout::linear && table.column("bias") >= 0 &&
+         column > table.column("bias") && column < table.column("status");
+}
+
+bool is_interval_end(const CsvTable& table, int column) {
+  const std::string& name = table.header[static_cast<std::size_t>(column)];
+  for (const std::string end : kIntervalEnds)
+    if (name.size() > end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0 &&
+        table.column(name.substr(0, name.size() - end.size())) >= 0)
+      return true;
+  return false;
 }
 
 std::vector<Slot> find_slots(const CsvTable& table, const std::filesystem::path& path) {
@@ -150,8 +179,9 @@ Columns find_columns(const CsvTable& table, const std::filesystem::path& path,
     throw input_error("cannot read " + path.string() +
                       ": it has neither 'weight0,concept0,…' nor 'description' columns, nor "
                       "those of a tally ('label', 'score')");
-  for (std::size_t j = 0; j < table.header.size(); ++j)
-    if (is_score(table.header[j], layout)) columns.scores.push_back(static_cast<int>(j));
+  for (int column = 0; column < static_cast<int>(table.header.size()); ++column)
+    if (is_score(table, column, layout) && !is_interval_end(table, column))
+      columns.scores.push_back(column);
   return columns;
 }
 
@@ -227,6 +257,12 @@ ExplanationTable read_explanation_table(const std::filesystem::path& path,
     for (std::size_t s = 0; s < columns.scores.size(); ++s) {
       file.scores[s].value.push_back(cell(columns.scores[s]).number());
       file.scores[s].status.push_back(Status::ok);
+      const std::string& name = file.scores[s].name;
+      const int low = table.column(name + kIntervalEnds[0]),
+                high = table.column(name + kIntervalEnds[1]);
+      if (low < 0 || high < 0) continue;
+      file.scores[s].low.push_back(cell(low).number());
+      file.scores[s].high.push_back(cell(high).number());
     }
     file.explanations.push_back(std::move(explanation));
   }

@@ -45,22 +45,30 @@ std::vector<std::string> score_names(const Report& report) {
   return names;
 }
 
-/// [terms, bias, text, status, validation correlation, scores]; the page knows this order.
+/// [terms, bias, text, status, validation correlation, scores, intervals]; the page knows this
+/// order. An interval is [low, high] or null.
 ReportJson method_json(const ReportMethod& method, std::size_t at,
                        const std::vector<std::string>& scores) {
   const Explanation& explanation = method.explanations[at];
-  ReportJson terms = ReportJson::array(), values = ReportJson::array();
+  ReportJson terms = ReportJson::array(), values = ReportJson::array(),
+             intervals = ReportJson::array();
   for (const auto& term : explanation.terms)
     terms.push_back({term.concept_name, report_number(term.weight)});
   for (const auto& name : scores) {
     double value = kNone;
-    for (const auto& score : method.scores)
-      if (score.name == name) value = score.value[at];
+    ReportJson interval;
+    for (const auto& score : method.scores) {
+      if (score.name != name) continue;
+      value = score.value[at];
+      if (at < score.low.size() && at < score.high.size() && std::isfinite(score.low[at]))
+        interval = {report_number(score.low[at]), report_number(score.high[at])};
+    }
     values.push_back(report_number(value));
+    intervals.push_back(interval);
   }
   return ReportJson::array({terms, report_number(explanation.bias), explanation.text,
                             to_string(explanation.status),
-                            report_number(explanation.val_correlation), values});
+                            report_number(explanation.val_correlation), values, intervals});
 }
 
 void fresh_folder(const fs::path& folder) {

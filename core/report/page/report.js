@@ -28,7 +28,7 @@ const short = (value) => finite(value)
 // A unit: {layer, unit, methods: [{terms, bias, text, status, val, scores} or null]}.
 const units = report.units.map(([layer, unit, methods], index) => ({
   index, layer, unit,
-  methods: methods.map((m) => m && {terms: m[0], bias: m[1], text: m[2], status: m[3], val: m[4], scores: m[5]}),
+  methods: methods.map((m) => m && {terms: m[0], bias: m[1], text: m[2], status: m[3], val: m[4], scores: m[5], intervals: m[6]}),
 }));
 const key = (unit) => `${report.layers[unit.layer].name}/${unit.unit}`;
 const statusOf = (unit) => unit.methods.find((m) => m)?.status ?? "ok";
@@ -308,7 +308,8 @@ function details(unit) {
 
 function methodBlock(name, method, index) {
   const block = make("section", {class: "method", style: tone(index)});
-  const chips = report.scores.map((score, s) => finite(method?.scores[s]) ? make("li", {}, `${score} `, make("b", {}, number(method.scores[s]))) : null);
+  const chips = report.scores.map((score, s) => finite(method?.scores[s]) ? make("li", {}, `${score} `, make("b", {}, number(method.scores[s])),
+    method.intervals[s] ? ` [${method.intervals[s].map((v) => number(v, 2)).join(", ")}]` : "") : null);
   if (finite(method?.val)) chips.push(make("li", {}, "validation ", make("b", {}, number(method.val))));
   block.append(make("h4", {}, name, method && method.status !== "ok" ? make("span", {class: "badge"}, method.status.replace("_", " ")) : null),
     make("ul", {class: "chips"}, ...chips));

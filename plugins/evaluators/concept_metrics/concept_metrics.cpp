@@ -83,7 +83,14 @@ class ConceptMetrics final : public linex::Evaluator {
             std::vector<float> presence(static_cast<std::size_t>(n));
             const float* s = simulated.data_ptr<float>() + i * n;
             to_presence(some[static_cast<std::size_t>(i)], s, presence);
-            const linex::UnitConcept pair{actual.data_ptr<float>() + i * n, presence.data(), n};
+            const float* a = actual.data_ptr<float>() + i * n;
+            const auto [least, most] = std::minmax_element(a, a + n);
+            // A metric may lack a number for other reasons, such as no row with the concept.
+            if (n > 0 && *least == *most) {
+              status[at] = Status::constant;
+              return;
+            }
+            const linex::UnitConcept pair{a, presence.data(), n};
             values[at] = linex::concept_metrics(pair, metric_options_);
             if (sanity) trials[at] = spoil(pair, values[at], units[static_cast<std::size_t>(i)]);
           });
@@ -94,8 +101,7 @@ class ConceptMetrics final : public linex::Evaluator {
       linex::ScoreColumn column{kMetrics[m].name, true, {}, {}, {}, {}};
       for (std::size_t i = 0; i < count; ++i) {
         column.value.push_back(values[i][m]);
-        const bool undefined = status[i] == Status::ok && !std::isfinite(values[i][m]);
-        column.status.push_back(undefined ? Status::constant : status[i]);
+        column.status.push_back(status[i]);
       }
       columns.push_back(std::move(column));
     }

@@ -2,6 +2,7 @@
 // on the test rows, correlate with what it did.
 #include "core/base/npy.hpp"
 #include "core/base/stats.hpp"
+#include "core/math/bootstrap.hpp"
 #include "core/pipeline/simulate.hpp"
 #include "linex/plugin.hpp"
 
@@ -9,6 +10,12 @@ namespace {
 
 class SimulationCorrelation final : public linex::Evaluator {
  public:
+  static constexpr std::array kOptions{
+      linex::option::choice("interval", "fisher", "fisher|bootstrap|none",
+                            "95 % confidence interval of each unit's correlation: Fisher's z, or "
+                            "percentiles over resampled test rows"),
+      linex::option::integer("resamples", 1000, 100, 1000000, "of the bootstrap")};
+
   explicit SimulationCorrelation(const linex::PluginContext& context) : context_(context) {}
 
   std::vector<linex::ScoreColumn> evaluate(const linex::EvaluationInput& input) override {
@@ -48,22 +55,31 @@ class SimulationCorrelation final : public linex::Evaluator {
                                .predict(input.split.test, run.threads, run.memory_bytes);
       const auto actual = actual_rows.index_select(1, torch::tensor(units, torch::kInt64));
       const auto correlations = linex::pearson_columns(predicted, actual);
+      std::vector<linex::Interval> intervals;
+      if (context_.options().text("interval") == "bootstrap")
+        intervals = linex::bootstrap_pearson(
+            predicted, actual, context_.options().integer("resamples"), run.seed, run.threads);
       for (std::size_t i = 0; i < correlations.size(); ++i)
-        add(score, static_cast<std::size_t>(begin) + i, correlations[i], rows);
+        add(score, static_cast<std::size_t>(begin) + i, correlations[i],
+            intervals.empty() ? linex::fisher_interval(correlations[i], rows) : intervals[i]);
+    }
+    if (context_.options().text("interval") == "none") {
+      score.low.clear();
+      score.high.clear();
     }
     return {score};
   }
 
  private:
   static void add(linex::ScoreColumn& score, std::size_t index, double correlation,
-                  std::int64_t rows) {
+                  linex::Interval interval) {
     const bool scored = score.status[index] == linex::Status::ok;
     // A prediction or a unit that does not vary on the test rows has no correlation.
     if (scored && !std::isfinite(correlation)) score.status[index] = linex::Status::constant;
     score.value.push_back(scored ? correlation : linex::kNone);
-    const auto interval = linex::fisher_interval(score.value.back(), rows);
-    score.low.push_back(interval.low);
-    score.high.push_back(interval.high);
+    const bool defined = std::isfinite(score.value.back());
+    score.low.push_back(defined ? interval.low : linex::kNone);
+    score.high.push_back(defined ? interval.high : linex::kNone);
   }
 
   const linex::PluginContext& context_;
