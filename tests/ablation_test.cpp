@@ -9,15 +9,20 @@
 #include "core/data/dataset.hpp"
 #include "core/data/loader.hpp"
 #include "core/math/ablation.hpp"
+#include "core/pipeline/impact.hpp"
 #include "linex/error.hpp"
 #include "tests/test_plugins.hpp"
+#include "tests/toy_model.hpp"
 
 namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
+using test::activations_of;
 using test::given;
+using test::Pictures;
 using test::Plugins;
+using test::Toy;
 
 class AblationMath : public ::testing::Test {
  protected:
@@ -118,102 +123,6 @@ TEST_F(AblationMath, PerfectSimulationKeepsEverythingAndTheMeanNothing) {
   const auto matched = normalise_simulation(wrong, 2, 0.5, 0.8);
   EXPECT_NEAR(matched.mean().item<double>(), 2, 1e-5);
   EXPECT_NEAR(matched.std().item<double>(), 0.4, 1e-5);
-}
-
-/// Fixed random pictures with labels.
-class Pictures final : public DataSet {
- public:
-  Pictures(std::int64_t n, std::int64_t side, std::int64_t classes) : side_(side) {
-    for (std::int64_t c = 0; c < classes; ++c) names_.push_back("class " + std::to_string(c));
-    for (std::int64_t i = 0; i < n; ++i) labels_.push_back(i * 7 % classes);
-  }
-  std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
-  const std::vector<std::string>& class_names() const override { return names_; }
-  const std::vector<std::int64_t>& labels() const override { return labels_; }
-  std::string name(std::int64_t row) const override { return std::to_string(row); }
-  torch::Tensor pixels(std::int64_t row) const override {
-    auto image = torch::empty({side_, side_, 3}, torch::kUInt8);
-    std::uint64_t state = 1 + static_cast<std::uint64_t>(row);
-    for (std::int64_t p = 0; p < image.numel(); ++p) {
-      state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-      image.data_ptr<std::uint8_t>()[p] =
-          static_cast<std::uint8_t>((state >> 56) / 2 + 12 * labels_[row]);
-    }
-    return image;
-  }
-  std::string fingerprint() const override { return "pictures"; }
-
- private:
-  std::int64_t side_;
-  std::vector<std::string> names_;
-  std::vector<std::int64_t> labels_;
-};
-
-/// conv → relu ("first") → conv → relu ("second") → average → linear, weights of order one.
-class Toy final : public TargetModel {
- public:
-  Toy() {
-    torch::manual_seed(11);
-    first_ = torch::randn({6, 3, 3, 3}) * 0.5;
-    second_ = torch::randn({8, 6, 3, 3}) * 0.3;
-    head_ = {torch::randn({4, 8}), torch::randn({4})};
-  }
-  std::vector<std::string> layers() const override { return {"first", "second"}; }
-  Preprocess preprocess() const override { return {}; }
-  ForwardResult forward(const torch::Tensor& images, const std::vector<std::string>& layers,
-                        bool logits) override {
-    ForwardResult result;
-    const auto first = at::relu(at::conv2d(images, first_)), second = after_first(first);
-    for (const auto& layer : layers) result.layers.push_back(layer == "first" ? first : second);
-    if (logits) result.logits = after_second(second);
-    return result;
-  }
-  std::unique_ptr<ModelTail> split(const torch::Tensor& images, const std::string& layer) override {
-    return std::make_unique<Tail>(*this, layer == "first",
-                                  forward(images, {layer}, false).layers[0]);
-  }
-  std::string fingerprint() const override { return "toy"; }
-  LinearHead linear_head(const std::string& layer) const override {
-    return layer == "second" ? head_ : LinearHead{};
-  }
-
- private:
-  class Tail final : public ModelTail {
-   public:
-    Tail(const Toy& toy, bool first, torch::Tensor output)
-        : toy_(toy), first_(first), output_(std::move(output)) {}
-    torch::Tensor activation() const override { return output_; }
-    torch::Tensor logits(const torch::Tensor& replaced) const override {
-      return toy_.after_second(first_ ? toy_.after_first(replaced) : replaced);
-    }
-
-   private:
-    const Toy& toy_;
-    bool first_;
-    torch::Tensor output_;
-  };
-  torch::Tensor after_first(const torch::Tensor& x) const {
-    return at::relu(at::conv2d(x, second_));
-  }
-  torch::Tensor after_second(const torch::Tensor& x) const {
-    return at::addmm(head_.bias, x.flatten(2).mean(2), head_.weight.t());
-  }
-  torch::Tensor first_, second_;
-  LinearHead head_;
-};
-
-/// All pooled activations of a layer, float32 (N, K).
-torch::Tensor activations_of(TargetModel& model, const std::shared_ptr<const DataSet>& data,
-                             const std::string& layer) {
-  std::vector<torch::Tensor> pooled;
-  Rows all(static_cast<std::size_t>(data->size()));
-  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int64_t>(i);
-  BatchLoader loader(data, all, model.preprocess(), {64, 2, 0});
-  for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
-    const auto output = model.forward(batch.images, {layer}, false).layers[0];
-    pooled.push_back(output.dim() == 4 ? output.flatten(2).mean(2) : output);
-  }
-  return torch::cat(pooled);
 }
 
 Explanation explain(std::int64_t unit, std::vector<Term> terms, double bias) {
@@ -367,6 +276,37 @@ TEST_F(AblationPlugin, UnitsThatCannotBeScoredSaySo) {
 
   input.model = nullptr;
   EXPECT_THROW(scores({}), Error);
+}
+
+TEST(Impact, SharesFollowThePublishedFormula) {
+  // Four images; removing the unit loses image 1 and doubles the loss of image 3.
+  const auto activation = torch::tensor({0.1F, 3.0F, 0.2F, 2.0F});
+  const RemovalEffect effect{
+      torch::tensor({1.0F, 1.0F, 1.0F, 1.0F}), torch::tensor({1.0F, 1.0F, 1.0F, 2.0F}),
+      torch::tensor({1, 1, 0, 0}, torch::kUInt8), torch::tensor({1, 0, 0, 0}, torch::kUInt8)};
+  // Impacts ½·1/2 for image 1 (activation rank 0) and ½·1/4 for image 3 (rank 1).
+  const auto shares = impact_shares(activation, effect, {0.0, 0.25, 0.5, 0.99});
+  EXPECT_NEAR(shares[0], 2.0 / 3, 1e-12);  // int(0·4) + 1 = 1 image
+  EXPECT_NEAR(shares[1], 1, 1e-12);
+  EXPECT_NEAR(shares[3], 1, 1e-12);
+  const RemovalEffect none{effect.loss, effect.loss, effect.correct, effect.correct};
+  EXPECT_TRUE(std::isnan(impact_shares(activation, none, {0.5})[0]));
+  EXPECT_EQ(dead_units(torch::tensor({{0.0F, 0.5F}, {0.009F, 0.0F}}), {0, 1}, 0.01),
+            (std::vector<std::int64_t>{0}));
+}
+
+TEST_F(AblationPlugin, ImpactOfALastLayerIsThatOfTheGeneralPath) {
+  use_layer("second");
+  const std::vector<std::int64_t> units{0, 3, 5};
+  const std::vector<double> cuts{0.01, 0.1, 0.5};
+  HostContext context({}, plugins.run, plugins.log, true);
+  const auto quick = measure_impact({*model, data, "second", "avg", Fill::constant},
+                                    input.activations, units, cuts, 1.1, context);
+  // A pool the shortcut does not know: the network runs.
+  const auto slow = measure_impact({*model, data, "second", "max", Fill::constant},
+                                   input.activations, units, cuts, 1.1, context);
+  for (std::size_t u = 0; u < units.size(); ++u)
+    for (std::size_t c = 0; c < cuts.size(); ++c) EXPECT_NEAR(quick[u][c], slow[u][c], 1e-4);
 }
 
 TEST(AblationGolden, PublishedScoresOfResNet20) {

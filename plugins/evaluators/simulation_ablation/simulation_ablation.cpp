@@ -7,8 +7,8 @@
 #include "core/base/stats.hpp"
 #include "core/math/ablation.hpp"
 #include "core/pipeline/simulate.hpp"
+#include "core/pipeline/variant_runner.hpp"
 #include "linex/plugin.hpp"
-#include "variant_runner.hpp"
 
 namespace {
 
@@ -44,8 +44,8 @@ class SimulationAblation final : public linex::Evaluator {
         optim_(context.options().text("mode") != "norm"),
         norm_(context.options().text("mode") != "optim"),
         temperature_(context.options().real("temperature")),
-        fill_(context.options().text("fill") == "shift" ? ablation::Fill::shift
-                                                        : ablation::Fill::constant),
+        fill_(context.options().text("fill") == "shift" ? linex::Fill::shift
+                                                        : linex::Fill::constant),
         calibration_{static_cast<int>(context.options().integer("steps")),
                      context.options().real("learning_rate")} {}
 
@@ -106,9 +106,7 @@ class SimulationAblation final : public linex::Evaluator {
                           .index_select(1, columns)
                           .t()
                           .contiguous();
-      std::vector<std::int64_t> labels;
-      for (const auto row : rows) labels.push_back(input.data->labels()[row]);
-      result.labels = torch::tensor(labels, torch::kInt64);
+      result.labels = linex::labels_of(*input.data, rows);
       return result;
     };
     Part val = part(input.split.val), test = part(input.split.test);
@@ -214,14 +212,15 @@ class SimulationAblation final : public linex::Evaluator {
     if (scored.empty()) return scores;
 
     const std::int64_t nodes = context_.options().integer("nodes");
-    ablation::VariantRunner runner(input, fill_, context_);
+    const linex::VariantJob job{*input.model, input.data, input.layer, input.pool, fill_};
     double temperature = temperature_;
     if (context_.options().flag("calibrate"))
-      temperature = linex::fit_temperature(runner.plain_logits(val.rows), val.labels);
+      temperature =
+          linex::fit_temperature(linex::plain_logits(job, val.rows, context_), val.labels);
 
     std::vector<linex::Calibration> fits(units.size());
     if (optim_) {
-      std::vector<ablation::Variant> variants;
+      std::vector<linex::Variant> variants;
       std::vector<std::pair<torch::Tensor, torch::Tensor>> ranges;
       for (const auto i : scored) {
         ranges.push_back(value_ranges(val.simulated[i]));
@@ -232,7 +231,7 @@ class SimulationAblation final : public linex::Evaluator {
               {units[static_cast<std::size_t>(i)], (low + high) * 0.5 + (high - low) * (0.5 * x)});
       }
       const auto losses =
-          runner.losses("ablation: fit", val.rows, val.labels, variants, temperature);
+          linex::run_variants("ablation: fit", job, val.rows, variants, temperature, context_);
       for (std::size_t j = 0; j < scored.size(); ++j) {
         const auto first = static_cast<std::int64_t>(j) * nodes;
         linex::TabulatedResponse response(losses.variants.narrow(0, first, nodes), ranges[j].first,
@@ -245,7 +244,7 @@ class SimulationAblation final : public linex::Evaluator {
     struct Place {
       std::int64_t averaged = -1, optim = -1, norm = -1;
     };
-    std::vector<ablation::Variant> variants;
+    std::vector<linex::Variant> variants;
     std::vector<Place> places;
     for (const auto i : scored) {
       const auto unit = units[static_cast<std::size_t>(i)];
@@ -262,7 +261,7 @@ class SimulationAblation final : public linex::Evaluator {
       places.push_back(place);
     }
     const auto losses =
-        runner.losses("ablation: score", test.rows, test.labels, variants, temperature);
+        linex::run_variants("ablation: score", job, test.rows, variants, temperature, context_);
     for (std::size_t j = 0; j < scored.size(); ++j) {
       Scores& score = scores[static_cast<std::size_t>(scored[j])];
       const auto averaged = losses.variants[places[j].averaged];
@@ -304,14 +303,14 @@ class SimulationAblation final : public linex::Evaluator {
 
   static void check_classes(const torch::Tensor& val, const torch::Tensor& test,
                             std::int64_t classes) {
-    ablation::check_labels(val, classes);
-    ablation::check_labels(test, classes);
+    linex::check_labels(val, classes);
+    linex::check_labels(test, classes);
   }
 
   const linex::PluginContext& context_;
   const bool optim_, norm_;
   const double temperature_;
-  const ablation::Fill fill_;
+  const linex::Fill fill_;
   const linex::CalibrationOptions calibration_;
   linex::ScoreColumn columns_[2];  // optim, norm
 };

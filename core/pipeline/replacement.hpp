@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-namespace ablation {
+namespace linex {
 
 /// How a replaced unit's map looks: the actual map shifted until its pooled value is the wanted
 /// one, or that value everywhere.
@@ -14,8 +14,8 @@ enum class Fill { shift, constant };
 
 /// Pooled values (n) of `unit` in a layer's output (n, C, H, W), (n, T, D) or (n, D); `pool` is
 /// avg, max or first (reference.md §1.1).
-inline torch::Tensor pooled(const torch::Tensor& output, std::int64_t unit,
-                            const std::string& pool) {
+inline torch::Tensor pooled_unit(const torch::Tensor& output, std::int64_t unit,
+                                 const std::string& pool) {
   if (output.dim() == 2) return output.select(1, unit);
   const auto map = output.dim() == 4 ? output.select(1, unit).flatten(1) : output.select(2, unit);
   if (pool == "first") return map.select(1, 0);
@@ -45,4 +45,4 @@ inline void replace_unit(torch::Tensor output, std::int64_t unit, const torch::T
     map.add_(wide(values - was));
 }
 
-}  // namespace ablation
+}  // namespace linex
