@@ -11,6 +11,7 @@
 #include "core/base/text.hpp"
 #include "core/plugin/plugin_registry.hpp"
 #include "host/arguments.hpp"
+#include "host/benchmark_plan.hpp"
 #include "host/commands.hpp"
 #include "host/run_commands.hpp"
 #include "host/workplace.hpp"
@@ -73,6 +74,18 @@ const std::vector<Command>& commands() {
        "activations of the chosen layers as .npy files",
        [](auto& registry, const auto& arguments) {
          return run_activations(registry, arguments.sections);
+       }},
+      {{"benchmark", "", {"world"}, {}, true},
+       "several methods on several networks, one table with paired differences",
+       [](auto& registry, const auto& arguments) {
+         return run_benchmark(registry, arguments.sections, arguments.flags.at("world"));
+       }},
+      {{"analyse", "", {}, {"explanations"}, true},
+       "where in their range units matter, what their range is made of, dead units",
+       [](auto& registry, const auto& arguments) {
+         const auto found = arguments.values.find("explanations");
+         return run_analyse(registry, arguments.sections,
+                            found == arguments.values.end() ? "" : found->second);
        }},
       {{"report", "DIR", {}, {}, false},
        "(re)builds the report of a run from its folder",
@@ -146,8 +159,12 @@ int run(const std::vector<std::string>& words) {
     PluginRegistry registry(linex::parse_plugin_search(rest));
     const Arguments arguments = linex::parse_arguments(
         command.syntax, rest, [&](const linex::Sections& first_look) -> std::vector<std::string> {
-          return command.syntax.sections ? linex::known_keys(registry, first_look)
-                                         : std::vector<std::string>{};
+          if (!command.syntax.sections) return {};
+          auto keys = linex::known_keys(registry, first_look);
+          if (command.syntax.name == "benchmark")
+            for (auto& key : linex::benchmark_keys(registry, first_look))
+              keys.push_back(std::move(key));
+          return keys;
         });
     if (arguments.flags.at("help")) {
       print_help(command, registry, arguments);

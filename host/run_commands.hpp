@@ -15,6 +15,10 @@ RunSummary explain_run(PluginRegistry& registry, const Sections& raw);
 int run_evaluate(PluginRegistry& registry, const Sections& raw,
                  const std::string& explanation_file);
 int run_activations(PluginRegistry& registry, const Sections& raw);
+/// Several methods on several networks (host/benchmark_plan.hpp).
+int run_benchmark(PluginRegistry& registry, const Sections& raw, bool world);
+/// `explanation_file` may be empty.
+int run_analyse(PluginRegistry& registry, const Sections& raw, const std::string& explanation_file);
 int run_report(PluginRegistry& registry, const std::string& folder);
 int run_concepts(PluginRegistry& registry, const Sections& raw);
 /// Fits a and b of simulator.plugin to the truth of labeler.plugin on the train rows; concepts in

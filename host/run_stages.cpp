@@ -32,23 +32,6 @@ void check_finite(const torch::Tensor& activations, const std::string& what) {
   }
 }
 
-/// A layer's rows of a file, as select_layer() chooses them, with their scores.
-ReportMethod select_rows(const ExplanationFile& file, const std::string& layer, bool only) {
-  const bool one_layer = std::all_of(file.layers.begin(), file.layers.end(),
-                                     [&](const auto& name) { return name == file.layers.front(); });
-  ReportMethod method;
-  for (const auto& score : file.scores)
-    method.scores.push_back({score.name, score.higher_is_better, {}, {}, {}, {}});
-  for (std::size_t i = 0; i < file.explanations.size(); ++i) {
-    if (!file.layers[i].empty() && normalise_layer(file.layers[i]) != layer && !(only && one_layer))
-      continue;
-    method.explanations.push_back(file.explanations[i]);
-    for (std::size_t s = 0; s < file.scores.size(); ++s)
-      method.scores[s].value.push_back(file.scores[s].value[i]);
-  }
-  return method;
-}
-
 }  // namespace
 
 Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data) {
@@ -129,6 +112,28 @@ void append_layer(ExplanationFile& file, const std::string& layer,
     extend(file.scores[s].low, scores[s].low);
     extend(file.scores[s].high, scores[s].high);
   }
+}
+
+ReportMethod select_rows(const ExplanationFile& file, const std::string& layer, bool only) {
+  const bool one_layer = std::all_of(file.layers.begin(), file.layers.end(),
+                                     [&](const auto& name) { return name == file.layers.front(); });
+  ReportMethod method;
+  for (const auto& score : file.scores)
+    method.scores.push_back({score.name, score.higher_is_better, {}, {}, {}, {}});
+  for (std::size_t i = 0; i < file.explanations.size(); ++i) {
+    if (!file.layers[i].empty() && normalise_layer(file.layers[i]) != layer && !(only && one_layer))
+      continue;
+    method.explanations.push_back(file.explanations[i]);
+    for (std::size_t s = 0; s < file.scores.size(); ++s) {
+      const auto copy = [i](std::vector<double>& to, const std::vector<double>& from) {
+        if (i < from.size()) to.push_back(from[i]);
+      };
+      copy(method.scores[s].value, file.scores[s].value);
+      copy(method.scores[s].low, file.scores[s].low);
+      copy(method.scores[s].high, file.scores[s].high);
+    }
+  }
+  return method;
 }
 
 std::vector<Explanation> select_layer(const ExplanationFile& file, const std::string& layer,

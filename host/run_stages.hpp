@@ -7,6 +7,7 @@
 
 #include "core/pipeline/explanation_csv.hpp"
 #include "core/pipeline/stage_clock.hpp"
+#include "core/report/report.hpp"
 #include "host/workplace.hpp"
 
 namespace linex {
@@ -47,6 +48,9 @@ void append_layer(ExplanationFile& file, const std::string& layer,
 /// any single other layer, are taken as this layer's.
 std::vector<Explanation> select_layer(const ExplanationFile& file, const std::string& layer,
                                       bool only);
+
+/// The same rows with their scores.
+ReportMethod select_rows(const ExplanationFile& file, const std::string& layer, bool only);
 
 /// What a report shows of a run, apart from options and warnings. Lends everything it is given.
 struct ReportParts {

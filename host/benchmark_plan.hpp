@@ -1,0 +1,49 @@
+// What `linex benchmark` is asked to do: its configuration as networks × methods.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "host/arguments.hpp"
+
+namespace linex {
+
+struct BenchmarkNetwork {
+  std::string name;
+  std::map<std::string, std::string> model, data;  ///< keys over [model] and [data]
+};
+
+struct BenchmarkMethod {
+  std::string name;
+  std::string file;                                    ///< published explanations, or ""
+  std::map<std::string, std::string> labeler, solver;  ///< with their `plugin`, over the base's
+};
+
+struct BenchmarkPlan {
+  Sections base;  ///< the sections every run shares
+  std::vector<BenchmarkNetwork> networks;
+  std::vector<BenchmarkMethod> methods;
+};
+
+/// Splits [network NAME] and [method NAME] from the rest; without them [model] is the network and
+/// [labeler] with [solver] the method. Names are letters, digits and " ._()+-", since they become
+/// folders. Throws Error(usage) for another name, a method with both file and solver, or one with
+/// neither where there is no [solver].
+BenchmarkPlan plan_benchmark(const Sections& raw);
+
+/// Names of every "network NAME.key" and "method NAME.key" there may be, given a first look.
+std::vector<std::string> benchmark_keys(PluginRegistry& registry, const Sections& first_look);
+
+/// The configuration of a network's shared stages (out/NETWORK) or of one run
+/// (out/NETWORK/METHOD); all share out/cache.
+Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
+                     const std::filesystem::path& out);
+Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
+                     const BenchmarkMethod& method, const std::filesystem::path& out);
+
+/// All sections as an INI file.
+std::string to_ini(const Sections& sections);
+
+}  // namespace linex
