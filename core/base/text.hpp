@@ -28,5 +28,7 @@ std::vector<std::string> nearest(std::string_view word, const std::vector<std::s
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates);
 /// Shortest text that reads back as the same double; "" for NaN.
 std::string format_number(double value);
+/// RFC 4648, padded.
+std::string base64(std::string_view bytes);
 
 }  // namespace linex

@@ -3,7 +3,7 @@
 
 namespace linex {
 
-extern const char* const kReportHtml;  ///< with the marks @@CSS@@, @@DATA@@ and @@JS@@
+extern const char* const kReportHtml;  ///< marks @@CSS@@, @@DATA@@, @@JS@@, @@CARDS@@ in this order
 extern const char* const kReportCss;
 extern const char* const kReportJs;
 

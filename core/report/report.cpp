@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <set>
 
 #include "core/base/files.hpp"
+#include "core/base/text.hpp"
 #include "core/report/page.hpp"
 #include "core/report/unit_details.hpp"
 #include "linex/error.hpp"
@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Units in one data/units-*.js.
+/// Units in one script element: what a browser parses when a card is shown.
 constexpr std::size_t kChunk = 16;
 
 std::string decimals(double value, const char* format) {
@@ -71,16 +71,32 @@ ReportJson method_json(const ReportMethod& method, std::size_t at,
                             report_number(explanation.val_correlation), values, intervals});
 }
 
-void fresh_folder(const fs::path& folder) {
-  std::error_code failure;
-  fs::remove_all(folder, failure);
-  fs::create_directories(folder, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + folder.string() + ": " + failure.message());
+/// Elements that a browser keeps as text until a card asks for one.
+std::string card_scripts(const PageDetails& details) {
+  std::string text;
+  for (std::size_t begin = 0; begin < details.units.size(); begin += kChunk) {
+    const std::size_t end = std::min(details.units.size(), begin + kChunk);
+    ReportJson chunk = ReportJson::array();
+    for (std::size_t i = begin; i < end; ++i) chunk.push_back(details.units[i]);
+    text += "<script type=\"application/json\" id=\"units-" + std::to_string(begin / kChunk) +
+            "\">" + script_json(chunk) + "</script>\n";
+  }
+  for (const auto& thumbnail : details.thumbnails)
+    text += "<script type=\"text/plain\" id=\"image-" + std::to_string(thumbnail.row) + "\">" +
+            base64(thumbnail.jpeg) + "</script>\n";
+  return text;
 }
 
-std::string replaced(std::string text, const std::string& mark, const std::string& by) {
-  return text.replace(text.find(mark), mark.size(), by);
+/// `page` with each mark replaced once; what replaces one may contain another mark.
+std::string filled(std::string_view page,
+                   const std::vector<std::pair<std::string_view, std::string>>& parts) {
+  std::string text;
+  for (const auto& [mark, part] : parts) {
+    const auto at = page.find(mark);
+    text.append(page.substr(0, at)).append(part);
+    page.remove_prefix(at + mark.size());
+  }
+  return text.append(page);
 }
 
 }  // namespace
@@ -102,8 +118,10 @@ std::string in_words(const Explanation& explanation) {
 
 void write_report(const fs::path& folder, const Report& report, const ReportOptions& options,
                   const PluginContext& context) {
-  fresh_folder(folder / "data");
-  fresh_folder(folder / "images");
+  std::error_code failure;
+  fs::create_directories(folder, failure);
+  if (failure)
+    throw input_error("cannot make the folder " + folder.string() + ": " + failure.message());
   const auto scores = score_names(report);
   ReportJson page;
   page["title"] = report.title;
@@ -133,22 +151,13 @@ void write_report(const fs::path& folder, const Report& report, const ReportOpti
   }
   page["units"] = std::move(rows);
 
-  const auto details = collect_details(report, units, options, folder / "images", context);
-  page["chunk"] = details.empty() ? 0 : kChunk;
-  for (std::size_t begin = 0; begin < details.size(); begin += kChunk) {
-    const std::size_t end = std::min(details.size(), begin + kChunk), number = begin / kChunk;
-    ReportJson chunk = ReportJson::array();
-    for (std::size_t i = begin; i < end; ++i) chunk.push_back(details[i]);
-    const auto file = folder / "data" / ("units-" + std::to_string(number) + ".js");
-    std::ofstream out(file, std::ios::binary);
-    out << "linexUnits[" << number << "](" << script_json(chunk) << ");\n";
-    if (!out.flush()) throw input_error("cannot write " + file.string() + "; is the disk full?");
-  }
-  std::string html = kReportHtml;
-  html = replaced(std::move(html), "@@CSS@@", kReportCss);
-  html = replaced(std::move(html), "@@JS@@", kReportJs);
-  html = replaced(std::move(html), "@@DATA@@", script_json(page));
-  write_file_atomic(folder / "index.html", html);
+  const PageDetails details = collect_details(report, units, options, context);
+  page["chunk"] = details.units.empty() ? 0 : kChunk;
+  write_file_atomic(folder / "index.html",
+                    filled(kReportHtml, {{"@@CSS@@", kReportCss},
+                                         {"@@DATA@@", script_json(page)},
+                                         {"@@JS@@", kReportJs},
+                                         {"@@CARDS@@", card_scripts(details)}}));
 }
 
 }  // namespace linex

@@ -52,10 +52,10 @@ struct ReportOptions {
   std::int64_t sample = 240;     ///< points of a predicted-and-actual plot
 };
 
-/// Writes `folder`/index.html, which holds the explanations and scores of all units and opens from
-/// disk without a network, `folder`/data/units-*.js with what a unit's card adds, loaded when
-/// shown, and `folder`/images/ROW.jpg. What an earlier report left there is removed. Same input,
-/// same bytes. Throws Error(input) where the folder cannot be written or an image not be read.
+/// Writes `folder`/index.html: one file that opens from disk without a network. What only a unit's
+/// card shows (images, maps, plots) comes last in it, as text that is parsed when a card is shown.
+/// Same input, same bytes. Throws Error(input) where the folder cannot be written or an image not
+/// be read.
 void write_report(const std::filesystem::path& folder, const Report& report,
                   const ReportOptions& options, const PluginContext& context);
 

@@ -10,25 +10,13 @@
 #include "core/base/npy.hpp"
 #include "core/base/parallel.hpp"
 #include "core/base/random.hpp"
+#include "core/base/text.hpp"
 #include "core/pipeline/simulate.hpp"
 #include "core/report/unit_images.hpp"
 
 namespace linex {
 
 namespace {
-
-std::string base64(const std::string& bytes) {
-  static const char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t word = 0;
-    for (std::size_t j = 0; j < 3; ++j)
-      word = word << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    for (std::size_t j = 0; j < 4; ++j)
-      text += i + j > bytes.size() ? '=' : kDigits[word >> (18 - 6 * j) & 63];
-  }
-  return text;
-}
 
 /// Rows of a plot: a quarter are the unit's strongest, since those are few and matter, the rest
 /// drawn from all.
@@ -110,10 +98,10 @@ std::set<std::int64_t> affordable(const std::vector<std::vector<RankBand>>& band
   return rows;
 }
 
-/// Adds {"bands": [...]} and writes the thumbnails they name.
-void add_images(const Report& report, const std::vector<ReportUnit>& units,
-                const ReportOptions& options, const std::filesystem::path& images,
-                const PluginContext& context, std::vector<ReportJson>& details) {
+/// Adds {"bands": [...]} and returns the thumbnails they name.
+std::vector<Thumbnail> add_images(const Report& report, const std::vector<ReportUnit>& units,
+                                  const ReportOptions& options, const PluginContext& context,
+                                  std::vector<ReportJson>& details) {
   std::vector<std::vector<RankBand>> bands(units.size());
   parallel_for(static_cast<std::int64_t>(units.size()), context.run().threads, [&](std::int64_t i) {
     const ReportUnit& unit = units[static_cast<std::size_t>(i)];
@@ -123,9 +111,9 @@ void add_images(const Report& report, const std::vector<ReportUnit>& units,
           choose_bands(activations.select(1, unit.unit), context.run().seed, unit.unit);
   });
   const auto rows = affordable(bands, options.images);
-  write_thumbnails(images, Rows(rows.begin(), rows.end()), *report.data,
-                   report.model ? report.model->preprocess() : Preprocess{}, options.thumbnail,
-                   context);
+  auto thumbnails = make_thumbnails(Rows(rows.begin(), rows.end()), *report.data,
+                                    report.model ? report.model->preprocess() : Preprocess{},
+                                    options.thumbnail, context);
 
   std::map<std::pair<std::size_t, std::int64_t>, SmallMap> map_of;  // (unit's index, row)
   for (std::size_t l = 0; l < report.layers.size() && report.model; ++l) {
@@ -173,6 +161,7 @@ void add_images(const Report& report, const std::vector<ReportUnit>& units,
     }
     if (!list.empty()) details[i]["bands"] = std::move(list);
   }
+  return thumbnails;
 }
 
 void add_compositions(const Report& report, const std::vector<ReportUnit>& units,
@@ -279,16 +268,16 @@ ClassComposition class_composition(const torch::Tensor& activation,
   return result;
 }
 
-std::vector<ReportJson> collect_details(const Report& report, const std::vector<ReportUnit>& units,
-                                        const ReportOptions& options,
-                                        const std::filesystem::path& images,
-                                        const PluginContext& context) {
+PageDetails collect_details(const Report& report, const std::vector<ReportUnit>& units,
+                            const ReportOptions& options, const PluginContext& context) {
   const bool any = std::any_of(report.layers.begin(), report.layers.end(),
                                [](const auto& layer) { return layer.activations.defined(); });
   if (!any || units.empty()) return {};
-  std::vector<ReportJson> details(units.size(), ReportJson::object());
+  PageDetails page;
+  auto& details = page.units;
+  details.assign(units.size(), ReportJson::object());
   if (report.data && options.images > 0)
-    add_images(report, units, options, images, context, details);
+    page.thumbnails = add_images(report, units, options, context, details);
 
   // Simulations of a few hundred units at a time: (units, test rows) floats a method.
   constexpr std::size_t kBlock = 256;
@@ -303,7 +292,7 @@ std::vector<ReportJson> collect_details(const Report& report, const std::vector<
   }
   if (report.data && !report.data->labels().empty())
     add_compositions(report, units, context, details);
-  return details;
+  return page;
 }
 
 }  // namespace linex

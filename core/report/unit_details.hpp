@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "core/report/report.hpp"
+#include "core/report/unit_images.hpp"
 
 namespace linex {
 
@@ -39,12 +39,14 @@ ClassComposition class_composition(const torch::Tensor& activation,
                                    const std::vector<std::string>& class_names, std::int64_t bins,
                                    std::size_t named);
 
-/// One object a unit: bands of images, predicted and actual values, classes over the activation
-/// range; what the run cannot give is left out. Writes thumbnails into `images`. Empty where no
-/// layer has activations.
-std::vector<ReportJson> collect_details(const Report& report, const std::vector<ReportUnit>& units,
-                                        const ReportOptions& options,
-                                        const std::filesystem::path& images,
-                                        const PluginContext& context);
+/// What a page adds to explanations and scores.
+struct PageDetails {
+  std::vector<ReportJson> units;      ///< one object a unit; empty where no layer has activations
+  std::vector<Thumbnail> thumbnails;  ///< by row
+};
+/// Bands of images, predicted and actual values, classes over the activation range; what the run
+/// cannot give is left out.
+PageDetails collect_details(const Report& report, const std::vector<ReportUnit>& units,
+                            const ReportOptions& options, const PluginContext& context);
 
 }  // namespace linex

@@ -12,7 +12,6 @@
 #include "core/base/random.hpp"
 #include "core/data/loader.hpp"
 #include "core/data/preprocess.hpp"
-#include "linex/error.hpp"
 
 namespace linex {
 
@@ -75,9 +74,10 @@ SmallMap small_map(const torch::Tensor& output, std::int64_t unit, std::int64_t 
                       static_cast<std::size_t>(grey.numel()))};
 }
 
-void write_thumbnails(const std::filesystem::path& folder, const Rows& rows, const DataSet& data,
-                      const Preprocess& preprocess, std::int64_t thumbnail,
-                      const PluginContext& context) {
+std::vector<Thumbnail> make_thumbnails(const Rows& rows, const DataSet& data,
+                                       const Preprocess& preprocess, std::int64_t thumbnail,
+                                       const PluginContext& context) {
+  std::vector<Thumbnail> made(rows.size());
   const auto progress =
       context.progress("thumbnails", static_cast<std::int64_t>(rows.size()), "images");
   parallel_for(static_cast<std::int64_t>(rows.size()), context.run().threads, [&](std::int64_t i) {
@@ -91,11 +91,12 @@ void write_thumbnails(const std::filesystem::path& folder, const Rows& rows, con
     const double scale =
         static_cast<double>(thumbnail) / static_cast<double>(std::max(bgr.rows, bgr.cols));
     if (scale < 1) cv::resize(bgr, bgr, {}, scale, scale, cv::INTER_AREA);
-    const auto file = folder / (std::to_string(row) + ".jpg");
-    if (!cv::imwrite(file.string(), bgr, {cv::IMWRITE_JPEG_QUALITY, scale < 1 ? 82 : 94}))
-      throw input_error("cannot write " + file.string());
+    std::vector<unsigned char> bytes;
+    cv::imencode(".jpg", bgr, bytes, {cv::IMWRITE_JPEG_QUALITY, scale < 1 ? 82 : 94});
+    made[static_cast<std::size_t>(i)] = {row, std::string(bytes.begin(), bytes.end())};
     progress->advance(1);
   });
+  return made;
 }
 
 std::vector<SmallMap> collect_maps(const std::vector<std::pair<std::int64_t, std::int64_t>>& wanted,

@@ -4,7 +4,6 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -36,11 +35,16 @@ struct SmallMap {
 /// square (the class token is dropped, as published); empty where there is none.
 SmallMap small_map(const torch::Tensor& output, std::int64_t unit, std::int64_t side);
 
-/// Writes `folder`/ROW.jpg for each row as the network sees it, its longer side `thumbnail` at
-/// most.
-void write_thumbnails(const std::filesystem::path& folder, const Rows& rows, const DataSet& data,
-                      const Preprocess& preprocess, std::int64_t thumbnail,
-                      const PluginContext& context);
+/// An image of the data set, small.
+struct Thumbnail {
+  std::int64_t row = 0;
+  std::string jpeg;  ///< bytes of a file
+};
+
+/// Each row as the network sees it, its longer side `thumbnail` at most.
+std::vector<Thumbnail> make_thumbnails(const Rows& rows, const DataSet& data,
+                                       const Preprocess& preprocess, std::int64_t thumbnail,
+                                       const PluginContext& context);
 
 /// maps[i] is the map of unit wanted[i].second in image wanted[i].first. Runs the network once over
 /// the distinct images.

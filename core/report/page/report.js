@@ -291,19 +291,16 @@ function filter() {
 // ---- card --------------------------------------------------------------------------------------
 
 const chunks = new Map();
-/** Details of a unit, from a script beside this page that is loaded when first needed. */
-function details(unit) {
-  if (!report.chunk) return Promise.resolve(null);
+/** Cards are below this script in a large file, which may still be read from disk. */
+const wholePage = document.readyState !== "loading" ? Promise.resolve()
+  : new Promise((resolve) => addEventListener("DOMContentLoaded", resolve, {once: true}));
+/** Details of a unit, parsed when first needed. */
+async function details(unit) {
+  if (!report.chunk) return null;
+  await wholePage;
   const chunk = Math.floor(unit.index / report.chunk);
-  if (!chunks.has(chunk))
-    chunks.set(chunk, new Promise((resolve) => {
-      const script = make("script", {src: `data/units-${chunk}.js`});
-      script.onerror = () => resolve(null);
-      window.linexUnits ??= {};
-      window.linexUnits[chunk] = resolve;
-      document.head.append(script);
-    }));
-  return chunks.get(chunk).then((all) => all && all[unit.index % report.chunk]);
+  if (!chunks.has(chunk)) chunks.set(chunk, JSON.parse($(`units-${chunk}`).textContent));
+  return chunks.get(chunk)[unit.index % report.chunk];
 }
 
 function methodBlock(name, method, index) {
@@ -348,13 +345,15 @@ function overlay(map) {
   return canvas;
 }
 
+const picture = (image) => `data:image/jpeg;base64,${$(`image-${image}`)?.textContent ?? ""}`;
+
 function imageRow(images) {
   const list = make("ul", {class: "images"});
   for (const [image, activation, label, map] of images) {
     const name = label === null ? `image ${image}` : report.classes[label];
     list.append(make("li", {}, make("figure", {},
       make("div", {class: "shot"},
-        make("img", {src: `images/${image}.jpg`, loading: "lazy", decoding: "async", alt: `${name}, activation ${short(activation)}`}),
+        make("img", {src: picture(image), decoding: "async", alt: `${name}, activation ${short(activation)}`}),
         map ? overlay(map) : null),
       make("figcaption", {title: `image ${image}: ${name}`}, make("span", {}, name), make("b", {}, short(activation))))));
   }
