@@ -50,8 +50,8 @@ Spread spread_at(const Analysis& analysis, std::size_t column) {
   return {mean.mean, mean.sem * std::sqrt(static_cast<double>(mean.n))};
 }
 
-void write_impact(const fs::path& out, const std::vector<Analysis>& layers,
-                  const std::vector<double>& x, nlohmann::ordered_json& json) {
+PlotSection write_impact(const fs::path& out, const std::vector<Analysis>& layers,
+                         const std::vector<double>& x, nlohmann::ordered_json& json) {
   std::vector<std::string> header{"layer", "unit"};
   for (const double cut : kImpactCuts) header.push_back("top " + format_number(100 * cut) + "%");
   std::string csv = csv_record(header);
@@ -86,19 +86,26 @@ void write_impact(const fs::path& out, const std::vector<Analysis>& layers,
     std::printf("\n");
   }
   write_file_atomic(out / "impact.csv", csv);
-  write_file_atomic(out / "impact.svg",
-                    share_plot("Where in its activation range does a unit matter?",
-                               "share of images, most active first", "share of impact", x, lines));
+  const std::string plot =
+      share_plot("Where in its activation range does a unit matter?",
+                 "share of images, most active first", "share of impact", x, lines);
+  write_file_atomic(out / "impact.svg", plot);
+  return {"Impact",
+          "Share of a unit's impact on loss and accuracy that falls into the images where it is "
+          "most active: mean and standard deviation over units, each removed in turn.",
+          {plot}};
 }
 
 /// Class composition of every unit as CSV, of the first few as plots.
-void write_compositions(const fs::path& out, const std::vector<Analysis>& layers,
-                        const DataSet& data) {
+PlotSection write_compositions(const fs::path& out, const std::vector<Analysis>& layers,
+                               const DataSet& data) {
   const fs::path folder = out / "composition";
   fs::remove_all(folder);
   fs::create_directories(folder);
   std::string csv = csv_record({"layer", "unit", "bin", "low", "high", "images", "class", "share"});
-  std::size_t plots = 0;
+  PlotSection section{"Classes over the activation range",
+                      "Share of each class among the images of eight equal bins of activation.",
+                      {}};
   for (const auto& layer : layers)
     for (const auto unit : layer.units) {
       const auto found = class_composition(layer.activations.select(1, unit), data.labels(),
@@ -112,26 +119,31 @@ void write_compositions(const fs::path& out, const std::vector<Analysis>& layers
                              format_number(step * static_cast<double>(b + 1)),
                              std::to_string(found.counts[b]), found.names[c],
                              format_number(found.shares[c][b])});
-      if (++plots > kMostPlots) continue;
+      if (section.plots.size() == kMostPlots) continue;
       const std::string name = layer.layer + "-" + std::to_string(unit);
-      write_file_atomic(folder / (name + ".svg"),
-                        composition_plot("Unit " + std::to_string(unit) + " of " + layer.layer +
-                                             ": classes over its activation range",
-                                         found));
+      section.plots.push_back(
+          composition_plot("Unit " + std::to_string(unit) + " of " + layer.layer, found));
+      write_file_atomic(folder / (name + ".svg"), section.plots.back());
     }
   write_file_atomic(out / "composition.csv", csv);
+  return section;
 }
 
 /// Dead units, and the means of a file's scores with and without them.
-void report_dead(const std::vector<Analysis>& layers, const ExplanationFile* file, bool only,
-                 nlohmann::ordered_json& json) {
+PlotSection report_dead(const std::vector<Analysis>& layers, const ExplanationFile* file, bool only,
+                        nlohmann::ordered_json& json) {
+  PlotSection section{"Dead units", "", {}};
   for (const auto& layer : layers) {
     auto& entry = json["dead"][layer.layer];
     entry["units"] = layer.dead;
     entry["share"] = static_cast<double>(layer.dead.size()) /
                      static_cast<double>(std::max<std::size_t>(layer.units.size(), 1));
-    std::printf("%s: %zu of %zu units are dead (largest activation below %g)\n",
-                layer.layer.c_str(), layer.dead.size(), layer.units.size(), kDeadBelow);
+    const std::string line = layer.layer + ": " + std::to_string(layer.dead.size()) + " of " +
+                             std::to_string(layer.units.size()) +
+                             " units are dead (largest activation below " +
+                             format_number(kDeadBelow) + ")";
+    std::printf("%s\n", line.c_str());
+    section.text += (section.text.empty() ? "" : "; ") + line;
     if (!file) continue;
     const auto rows = select_rows(*file, layer.layer, only);
     for (const auto& score : rows.scores) {
@@ -148,6 +160,7 @@ void report_dead(const std::vector<Analysis>& layers, const ExplanationFile* fil
                                      {"alive_sem", living.sem}};
     }
   }
+  return section;
 }
 
 }  // namespace
@@ -185,15 +198,17 @@ int run_analyse(PluginRegistry& registry, const Sections& raw,
   }
 
   nlohmann::ordered_json json;
-  if (images) {
-    write_impact(place.out(), layers, x, json);
-    write_compositions(place.out(), layers, *data);
-  }
-  report_dead(layers, explanation_file.empty() ? nullptr : &file, source.layers.size() == 1, json);
+  std::vector<PlotSection> sections;
+  if (images) sections.push_back(write_impact(place.out(), layers, x, json));
+  sections.push_back(report_dead(layers, explanation_file.empty() ? nullptr : &file,
+                                 source.layers.size() == 1, json));
+  if (images) sections.push_back(write_compositions(place.out(), layers, *data));
+  write_file_atomic(place.out() / "analysis.html",
+                    plot_page("Units of " + join(source.layers, ", "), sections));
   write_file_atomic(
       place.out() / "analysis.json",
       json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
-  std::printf("written to %s\n", place.out().c_str());
+  std::printf("written to %s: analysis.html, its numbers as .csv and .json\n", place.out().c_str());
   return 0;
 }
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/report/page.hpp"
+
 namespace linex {
 
 namespace {
@@ -150,6 +152,25 @@ std::string composition_plot(const std::string& title, const ClassComposition& c
                    "text-anchor=\"middle\"");
   }
   return svg + legend(composition.names, kOther) + "</svg>\n";
+}
+
+std::string plot_page(const std::string& title, const std::vector<PlotSection>& sections) {
+  std::string html =
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<link rel=\"icon\" href=\"data:,\">\n<title>" +
+      escaped(title) + "</title>\n<style>\n" + kReportCss +
+      "</style>\n</head>\n<body>\n<header class=\"top\"><div><p class=\"brand\">linex "
+      "<span>analyse</span></p><h1>" +
+      escaped(title) + "</h1></div></header>\n<main>\n";
+  for (const auto& section : sections) {
+    html += "<section><h2>" + escaped(section.title) + "</h2>\n<p class=\"facts\">" +
+            escaped(section.text) + "</p>\n<div class=\"charts\">\n";
+    for (const auto& plot : section.plots)
+      html += "<figure class=\"chart\">\n" + plot + "</figure>\n";
+    html += "</div></section>\n";
+  }
+  return html + "</main>\n</body>\n</html>\n";
 }
 
 }  // namespace linex

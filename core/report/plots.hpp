@@ -22,4 +22,13 @@ std::string share_plot(const std::string& title, const std::string& x_label,
 /// Stacked shares over the activation range (reference.md §1.12), edges padded as published.
 std::string composition_plot(const std::string& title, const ClassComposition& composition);
 
+/// A heading, a paragraph and plots side by side.
+struct PlotSection {
+  std::string title, text;
+  std::vector<std::string> plots;  ///< SVG
+};
+
+/// A page of plots in the report's style: one file that opens from disk.
+std::string plot_page(const std::string& title, const std::vector<PlotSection>& sections);
+
 }  // namespace linex
