@@ -44,6 +44,24 @@ std::string content_digest(const torch::Tensor& tensor) {
   return digest.hex();
 }
 
+/// Says what a reader of the scores would not expect: rows left out, units that count twice.
+void warn_of_rows(const ExplanationFile& given, const ExplanationFile& scored,
+                  const std::string& path, Logger& log) {
+  const std::size_t left_out = given.explanations.size() - scored.explanations.size();
+  if (left_out > 0)
+    log.warning(path + ": " + std::to_string(left_out) + " of " +
+                std::to_string(given.explanations.size()) +
+                " explanations are of other layers and left out");
+  std::set<std::pair<std::string, std::int64_t>> units;
+  for (std::size_t i = 0; i < scored.explanations.size(); ++i)
+    units.emplace(scored.layers[i], scored.explanations[i].unit);
+  const std::size_t repeated = scored.explanations.size() - units.size();
+  if (repeated > 0)
+    log.warning(path + ": " + std::to_string(repeated) +
+                " rows explain a unit that has a row already; every row is scored and counts in "
+                "the means");
+}
+
 RunSummary explain_in(Workplace& place) {
   StageClock clock;
   const auto data = place.open_data();
@@ -84,9 +102,8 @@ RunSummary explain_in(Workplace& place) {
   summary.explanations = file.explanations;
   summary.scores = file.scores;
   summary.test_correlation = test_correlations(file.scores);
-  const ReportParts parts{source,  activations,
-                          split,   {solver.name + " over " + labeler.name},
-                          {&file}, {simulator.object.get()}};
+  const ReportParts parts{
+      source, activations, split, {method_name(place)}, {&file}, {simulator.object.get()}};
   finish_run(place, summary, clock, &parts);
   for (const auto& journal : journals) std::filesystem::remove(journal);
   return summary;
@@ -133,6 +150,7 @@ int run_evaluate(PluginRegistry& registry, const Sections& raw,
   if (file.explanations.empty())
     throw input_error(explanation_file + " holds no explanation of the layer " +
                       join(source.layers, ", "));
+  warn_of_rows(given, file, explanation_file, place.log());
   write_explanations(place.out() / "explanations.csv", file);
   RunSummary summary;
   summary.explanations = file.explanations;

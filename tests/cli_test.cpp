@@ -16,6 +16,7 @@
 #include "core/base/files.hpp"
 #include "core/base/npy.hpp"
 #include "core/pipeline/explanation_csv.hpp"
+#include "linex/error.hpp"
 
 namespace linex {
 namespace {
@@ -151,8 +152,9 @@ TEST_F(Cli, KilledRunResumesToTheSameBytes) {
     int status = 0;
     pid_t ended = 0;
     while ((ended = ::waitpid(child, &status, WNOHANG)) == 0) {
-      std::error_code missing;
-      if (const auto size = fs::file_size(journal, missing); !missing && size > 10000) {
+      // A key and a first block, both whole.
+      const std::string text = fs::exists(journal) ? read_file(journal) : "";
+      if (std::count(text.begin(), text.end(), '\n') > 1) {
         ::kill(child, SIGKILL);
         ::waitpid(child, &status, 0);
         break;
@@ -198,6 +200,54 @@ TEST_F(Cli, EvaluateGivesOddExplanationsAStatus) {
   for (std::size_t i = 0; i < expected.size(); ++i)
     EXPECT_EQ(file.explanations[i].status, expected[i]) << i;
   EXPECT_EQ(summary("o")["scores"]["sim correlation"]["n"], 2);
+  EXPECT_NE(outcome.error.find("1 rows explain a unit that has a row already"), std::string::npos)
+      << outcome.error;
+  EXPECT_EQ(summary("o")["scores"]["sim correlation"]["left_out"]["unknown_unit"], 1);
+}
+
+TEST_F(Cli, EvaluateNamesWhatIsWrongWithAFile) {
+  // What evaluate reads first; through the binary below.
+  const auto fails = [&](const std::string& content, const std::string& part) {
+    const fs::path file = write("bad.csv", content);
+    try {
+      read_explanations(file);
+      ADD_FAILURE() << "no error for " << content;
+    } catch (const Error& error) {
+      const std::string line = error.what();
+      EXPECT_EQ(error.kind(), ErrorKind::input);
+      EXPECT_NE(line.find(part), std::string::npos) << line;
+      EXPECT_NE(line.find("bad.csv"), std::string::npos) << line;
+      EXPECT_EQ(line.find('\n'), std::string::npos) << line;
+    }
+  };
+  fails("", "bad.csv");
+  fails("layer,weight0,concept0,bias\nl,1,thing 3,0\n", "no column 'unit'");
+  fails("unit,weight0,bias\n0,1,0\n", "only one of the columns");
+  fails("unit,concept0\n0,thing 3\n", "only one of the columns");
+  fails("unit,score\n0,1\n", "description");
+  fails("unit,weight0,concept0,bias\n0,one,thing 3,0\n", "'one' is not a number");
+  fails("unit,weight0,concept0,bias\n0,,thing 3,0\n", "has no weight");
+  fails("unit,weight0,concept0,bias\n-1,1,thing 3,0\n", "not a unit number");
+  fails("unit,weight0,concept0,bias\n1e30,1,thing 3,0\n", "not a unit number");
+  fails("unit,weight0,concept0,bias\n0,1,thing 3\n", "record 2");
+  fails("unit,weight0,concept0,bias\n0,1,\"thing 3,0\n", "bad.csv");
+  fails("unit,description,status\n0,thing 3,fine\n", "record 2, column 'status'");
+  fails(std::string("PK\x03\x04\0\0\xff\xfe", 8), "bad.csv");
+  expect_error("evaluate --explanations bad.csv " + recorded_ + "--run.out=bad", 3, "bad.csv");
+  EXPECT_FALSE(fs::exists(folder_ / "bad"));
+  write("none.csv", "unit,weight0,concept0,bias\n");
+  expect_error("evaluate --explanations none.csv " + recorded_, 3, "no explanation");
+  expect_error("evaluate --explanations missing.csv " + recorded_, 3, "missing.csv");
+  expect_error("evaluate " + recorded_, 2, "--explanations");
+  expect_error("evaluate --explanations . " + recorded_, 3, "regular file");
+}
+
+TEST_F(Cli, EvaluateLeavesOutOtherLayers) {
+  write("two.csv", "layer,unit,description\nrecorded,0,thing 3\nlayer9,1,thing 3\n");
+  const Outcome outcome = run("evaluate --explanations two.csv " + recorded_ + "--run.out=two");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_NE(outcome.error.find("1 of 2 explanations are of other layers"), std::string::npos)
+      << outcome.error;
 }
 
 TEST_F(Cli, ConceptsAndActivationsAreWritten) {

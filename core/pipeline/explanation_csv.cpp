@@ -53,6 +53,13 @@ struct Cell {
       throw error("'" + text() + "' is not a unit number");
     return static_cast<std::int64_t>(value);
   }
+  Status status() const {
+    try {
+      return status_from_string(text());
+    } catch (const Error& problem) {
+      throw error(problem.what());
+    }
+  }
 };
 
 struct Slot {
@@ -250,7 +257,7 @@ ExplanationTable read_explanation_table(const std::filesystem::path& path,
       const double value = cell(columns.bias).number();
       explanation.bias = std::isnan(value) ? 0 : value;
     }
-    if (columns.status >= 0) explanation.status = status_from_string(cell(columns.status).text());
+    if (columns.status >= 0) explanation.status = cell(columns.status).status();
     add_terms(columns, table.rows[row], cell, options, labels, explanation);
     if (explanation.terms.empty() && explanation.status == Status::ok)
       explanation.status = Status::empty;
