@@ -54,6 +54,23 @@ class Shared {
     if (!simulator.object) simulator = place.open_simulator(data, labeler);
     return simulator;
   }
+  /// Digest of every file that the options of plugins name: a list of concepts may change under the
+  /// same name.
+  std::string contents(const Sections& sections) {
+    Sha256 digest;
+    for (const char* name : {"labeler", "solver", "simulator", "evaluator"}) {
+      const auto found = sections.find(name);
+      if (found == sections.end()) continue;
+      for (const auto& [key, value] : found->second) {
+        std::error_code failure;
+        if (value.empty() || !fs::is_regular_file(value, failure)) continue;
+        auto& file = files_[value];
+        if (file.empty()) file = sha256_of_file(value);
+        digest.add(name).add(key).add(file);
+      }
+    }
+    return digest.hex();
+  }
 
  private:
   static std::string text_of(const Sections& sections, const std::string& name) {
@@ -68,6 +85,7 @@ class Shared {
   std::vector<std::unique_ptr<Workplace>> places_;
   std::map<std::string, std::shared_ptr<const DataSet>> data_;
   std::map<std::string, Named<ConceptLabeler>> labelers_, simulators_;
+  std::map<std::string, std::string> files_;
 };
 
 /// One network, opened, and its activations.
@@ -113,6 +131,7 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
     given = read_explanations(method.file);
   Sha256 digest;
   digest.add(place.digest()).add(network.data ? network.data->fingerprint() : "");
+  digest.add(shared.contents(sections));
   if (!method.file.empty()) digest.add(sha256_of_file(method.file));
   for (const auto& layer : network.recorded.layers) digest.add(digest_of(layer));
   const std::string key = digest.hex();
@@ -190,7 +209,9 @@ OpenNetwork open_network(Shared& shared, const BenchmarkNetwork& network, const 
 int run_benchmark(PluginRegistry& registry, const Sections& given, bool world) {
   const Sections raw = world ? world_benchmark(registry, given) : given;
   const BenchmarkPlan plan = plan_benchmark(raw);
-  Workplace overall(registry, plan.base);
+  // Only [run]: plugins may have options that just networks and methods give.
+  const auto run = plan.base.find("run");
+  Workplace overall(registry, run == plan.base.end() ? Sections{} : Sections{*run});
   const fs::path out = overall.out();
   std::error_code failure;
   fs::create_directories(out, failure);

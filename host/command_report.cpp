@@ -35,14 +35,10 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
       place.has_plugin("labeler") ? place.open_labeler(data) : Named<ConceptLabeler>{};
   const auto simulator = place.open_simulator(data, labeler);
   const auto recorded = record_activations(place, source, clock, false);
-  const std::string method = place.has_plugin("solver") && place.has_plugin("labeler")
-                                 ? place.options("solver").text("plugin") + " over " +
-                                       place.options("labeler").text("plugin")
-                                 : "explanations";
   make_report(place, {source,
                       recorded,
                       place.open_split(source.rows()),
-                      {method},
+                      {method_name(place)},
                       {&explanations},
                       {simulator.object.get()}});
   std::printf("%s\n", (place.out() / "report" / "index.html").c_str());

@@ -141,6 +141,12 @@ std::vector<Explanation> select_layer(const ExplanationFile& file, const std::st
   return select_rows(file, layer, only).explanations;
 }
 
+std::string method_name(const Workplace& place) {
+  if (!place.has_plugin("solver") || !place.has_plugin("labeler")) return "explanations";
+  return place.options("solver").text("plugin") + " over " +
+         place.options("labeler").text("plugin");
+}
+
 void make_report(Workplace& place, const ReportParts& parts) {
   const std::string wanted = place.options("run").text("report");
   if (wanted == "none") return;

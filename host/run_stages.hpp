@@ -52,6 +52,9 @@ std::vector<Explanation> select_layer(const ExplanationFile& file, const std::st
 /// The same rows with their scores.
 ReportMethod select_rows(const ExplanationFile& file, const std::string& layer, bool only);
 
+/// "SOLVER over LABELER" as configured; "explanations" where the run has no labeler.
+std::string method_name(const Workplace& place);
+
 /// What a report shows of a run, apart from options and warnings. Lends everything it is given.
 struct ReportParts {
   const Source& source;
