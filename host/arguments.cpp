@@ -1,5 +1,6 @@
 #include "host/arguments.hpp"
 
+#include <algorithm>
 #include <boost/program_options.hpp>
 #include <fstream>
 #include <sstream>
@@ -138,6 +139,11 @@ Arguments parse_arguments(const CommandSyntax& syntax, const std::vector<std::st
       po::variables_map in_file;
       po::store(config, in_file);
       add_sections(result.sections, config);
+      for (const auto& option : config.options) {
+        const std::string section = option.string_key.substr(0, option.string_key.find('.'));
+        if (std::find(result.order.begin(), result.order.end(), section) == result.order.end())
+          result.order.push_back(section);
+      }
     }
   } catch (const po::unknown_option& error) {
     throw usage_error(unknown_message(error.get_option_name(), keys, syntax, where));

@@ -28,6 +28,7 @@ struct Arguments {
   std::map<std::string, bool> flags;          ///< the command's, and "help"
   std::map<std::string, std::string> values;  ///< the command's
   Sections sections;
+  std::vector<std::string> order;  ///< names of sections as they first come in the file
 };
 
 /// --plugin FILE (repeatable) and --no-plugins-from-env out of a command's arguments; anything else

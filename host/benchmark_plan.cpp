@@ -58,11 +58,32 @@ BenchmarkMethod read_method(const std::string& section, const std::string& name,
   return method;
 }
 
+/// Names of all sections: those without an order of their own first.
+std::vector<std::string> ordered(const BenchmarkConfiguration& configuration) {
+  const auto& order = configuration.order;
+  std::vector<std::string> names;
+  for (const auto& entry : configuration.sections)
+    if (std::find(order.begin(), order.end(), entry.first) == order.end())
+      names.push_back(entry.first);
+  for (const auto& name : order)
+    if (configuration.sections.count(name)) names.push_back(name);
+  return names;
+}
+
+std::string for_network(std::string text, const BenchmarkNetwork& network) {
+  static const std::string kMark = "{network}";
+  for (std::size_t at = 0; (at = text.find(kMark, at)) != std::string::npos;
+       at += network.name.size())
+    text.replace(at, kMark.size(), network.name);
+  return text;
+}
+
 }  // namespace
 
-BenchmarkPlan plan_benchmark(const Sections& raw) {
+BenchmarkPlan plan_benchmark(const BenchmarkConfiguration& configuration) {
   BenchmarkPlan plan;
-  for (const auto& [section, keys] : raw) {
+  for (const auto& section : ordered(configuration)) {
+    const Keys& keys = configuration.sections.at(section);
     if (const auto name = name_after(section, kNetwork); !name.empty()) {
       BenchmarkNetwork network{name, {}, {}};
       for (const auto& [key, value] : keys)
@@ -126,13 +147,20 @@ Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
   Sections sections = sections_of(plan, network, out);
   overlay(sections["labeler"], method.labeler);
   overlay(sections["solver"], method.solver);
+  for (const char* name : {"labeler", "solver", "simulator", "evaluator"})
+    for (auto& [key, value] : sections[name]) value = for_network(value, network);
   sections["run"]["out"] = (out / network.name / method.name).string();
   return sections;
 }
 
-std::string to_ini(const Sections& sections) {
+std::string file_of(const BenchmarkMethod& method, const BenchmarkNetwork& network) {
+  return for_network(method.file, network);
+}
+
+std::string to_ini(const BenchmarkConfiguration& configuration) {
   std::string text = "# linex benchmark --config FILE runs this again.\n";
-  for (const auto& [name, keys] : sections) {
+  for (const auto& name : ordered(configuration)) {
+    const Keys& keys = configuration.sections.at(name);
     if (keys.empty()) continue;
     text += "\n[" + name + "]\n";
     for (const auto& [key, value] : keys) text += key + " = " + value + "\n";

@@ -10,6 +10,12 @@
 
 namespace linex {
 
+/// Sections, and the names of them in the order of rows and columns (others follow by name).
+struct BenchmarkConfiguration {
+  Sections sections;
+  std::vector<std::string> order;
+};
+
 struct BenchmarkNetwork {
   std::string name;
   std::map<std::string, std::string> model, data;  ///< keys over [model] and [data]
@@ -31,19 +37,23 @@ struct BenchmarkPlan {
 /// [labeler] with [solver] the method. Names are letters, digits and " ._()+-", since they become
 /// folders. Throws Error(usage) for another name, a method with both file and solver, or one with
 /// neither where there is no [solver].
-BenchmarkPlan plan_benchmark(const Sections& raw);
+BenchmarkPlan plan_benchmark(const BenchmarkConfiguration& configuration);
 
 /// Names of every "network NAME.key" and "method NAME.key" there may be, given a first look.
 std::vector<std::string> benchmark_keys(PluginRegistry& registry, const Sections& first_look);
 
 /// The configuration of a network's shared stages (out/NETWORK) or of one run
-/// (out/NETWORK/METHOD); all share out/cache.
+/// (out/NETWORK/METHOD); all share out/cache. "{network}" in a method's values becomes the network's
+/// name, for files that differ between networks.
 Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
                      const std::filesystem::path& out);
 Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
                      const BenchmarkMethod& method, const std::filesystem::path& out);
 
-/// All sections as an INI file.
-std::string to_ini(const Sections& sections);
+/// The method's file of explanations for a network, "" where it has none.
+std::string file_of(const BenchmarkMethod& method, const BenchmarkNetwork& network);
+
+/// All sections as an INI file, in their order.
+std::string to_ini(const BenchmarkConfiguration& configuration);
 
 }  // namespace linex

@@ -11,18 +11,7 @@ namespace linex {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-struct WorldNet {
-  const char* name;
-  std::int64_t width, blocks;
-};
-constexpr WorldNet kNetworks[] = {
-    {"resnet8", 16, 1}, {"resnet8 narrow", 8, 1}, {"resnet14", 16, 2}};
-
-}  // namespace
-
-Sections world_benchmark(PluginRegistry& registry, const Sections& raw) {
+BenchmarkConfiguration world_benchmark(PluginRegistry& registry, const Sections& raw) {
   for (const auto& [name, keys] : raw)
     if (name != "run" && name != "evaluator" && !keys.empty())
       throw usage_error("linex benchmark --world chooses its own " + name +
@@ -39,19 +28,20 @@ Sections world_benchmark(PluginRegistry& registry, const Sections& raw) {
   const fs::path world = fs::absolute(out) / "world";
   write_world(World(pictures), world, {true, setup.settings().threads});
 
-  Sections sections = raw;
+  BenchmarkConfiguration configuration{raw, {}};
+  Sections& sections = configuration.sections;
   sections["data"]["root"] = (world / "images").string();
-  sections["model"] = {{"plugin", "resnet"}, {"layer", "layer3"}};
-  for (const auto& net : kNetworks) {
+  for (const NetworkKind kind : {NetworkKind::resnet, NetworkKind::vgg, NetworkKind::vit}) {
     WorldNetworkOptions options;
-    options.train.width = net.width;
-    options.train.blocks = net.blocks;
-    sections[std::string("network ") + net.name]["weights"] =
-        fs::absolute(world_network(options, cache, setup.context())).string();
+    options.train = train_options(kind);
+    const auto weights = fs::absolute(world_network(options, cache, setup.context()));
+    configuration.order.push_back(std::string("network ") + to_string(kind));
+    sections[configuration.order.back()] = world_model(kind, weights);
   }
   const auto method = [&](const std::string& name, const std::string& labeler,
                           const std::map<std::string, std::string>& solver) {
-    auto& keys = sections["method " + name];
+    configuration.order.push_back("method " + name);
+    auto& keys = sections[configuration.order.back()];
     keys["labeler"] = labeler;
     if (labeler == "label") keys["labeler.hierarchy"] = (world / "hierarchy.json").string();
     if (labeler == "recorded") {
@@ -66,7 +56,7 @@ Sections world_benchmark(PluginRegistry& registry, const Sections& raw) {
          {{"solver", "linear"}, {"solver.search", "none"}, {"solver.max_length", "5"}});
   method("single concept", "recorded", {{"solver", "linear"}, {"solver.max_length", "1"}});
   method("CLIP-Dissect", "recorded", {{"solver", "clip_dissect"}});
-  return sections;
+  return configuration;
 }
 
 }  // namespace linex

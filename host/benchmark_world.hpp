@@ -2,13 +2,13 @@
 #pragma once
 
 #include "core/plugin/plugin_registry.hpp"
-#include "host/arguments.hpp"
+#include "host/benchmark_plan.hpp"
 
 namespace linex {
 
 /// Writes the world below run.out, trains three networks on it (or finds them in the cache) and
 /// returns the configuration of five methods on each. `raw` holds [run] and [evaluator] only;
 /// throws Error(usage) otherwise.
-Sections world_benchmark(PluginRegistry& registry, const Sections& raw);
+BenchmarkConfiguration world_benchmark(PluginRegistry& registry, const Sections& raw);
 
 }  // namespace linex

@@ -2,7 +2,7 @@
 //
 //   [network NAME]  plugin, layer, pool and the model plugin's options; data.KEY overrides [data]
 //   [method NAME]   file = FILE.csv, or labeler = PLUGIN and solver = PLUGIN with their options as
-//                   labeler.KEY and solver.KEY
+//                   labeler.KEY and solver.KEY; "{network}" in a value is the network's name
 //
 // --world needs no configuration: five methods on three networks of the embedded world.
 // Everything else is as for explain, and shared: [data], [evaluator], [simulator], [run].
@@ -109,8 +109,9 @@ std::string digest_of(const torch::Tensor& tensor) {
 }
 
 /// Explanations with scores of one method on one network, from an earlier run where its key fits.
+/// `given_file` holds its explanations, or is empty and its solver finds them.
 MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const BenchmarkMethod& method,
-                         const Sections& sections) {
+                         const std::string& given_file, const Sections& sections) {
   Workplace& place = shared.open(sections);
   MethodOutcome outcome;
   Named<ConceptLabeler> labeler;
@@ -125,14 +126,14 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
 
   Named<SparseSolver> solver;
   ExplanationFile given;
-  if (method.file.empty())
+  if (given_file.empty())
     solver = place.open_solver();
   else
-    given = read_explanations(method.file);
+    given = read_explanations(given_file);
   Sha256 digest;
   digest.add(place.digest()).add(network.data ? network.data->fingerprint() : "");
   digest.add(shared.contents(sections));
-  if (!method.file.empty()) digest.add(sha256_of_file(method.file));
+  if (!given_file.empty()) digest.add(sha256_of_file(given_file));
   for (const auto& layer : network.recorded.layers) digest.add(digest_of(layer));
   const std::string key = digest.hex();
 
@@ -158,7 +159,7 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
                  network.split};
     job.units = parse_units(place.options("run").text("units"), job.activations.size(1));
     std::vector<Explanation> explanations;
-    if (method.file.empty()) {
+    if (given_file.empty()) {
       journals.push_back(folder / ("explanations." + job.layer + ".journal"));
       explanations =
           explain(job, labeler, solver, journals.back(), key + job.layer,
@@ -172,7 +173,7 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
                  evaluate(job, explanations, outcome.simulator, evaluators, clock));
   }
   if (file.explanations.empty())
-    throw input_error(method.file + " holds no explanation of " +
+    throw input_error(given_file + " holds no explanation of " +
                       join(network.source.layers, ", ") + " of the network '" + network.name + "'");
   write_explanations(result, file);
   write_file_atomic(done, key + "\n");
@@ -206,8 +207,8 @@ OpenNetwork open_network(Shared& shared, const BenchmarkNetwork& network, const 
 
 }  // namespace
 
-int run_benchmark(PluginRegistry& registry, const Sections& given, bool world) {
-  const Sections raw = world ? world_benchmark(registry, given) : given;
+int run_benchmark(PluginRegistry& registry, const BenchmarkConfiguration& given, bool world) {
+  const BenchmarkConfiguration raw = world ? world_benchmark(registry, given.sections) : given;
   const BenchmarkPlan plan = plan_benchmark(raw);
   // Only [run]: plugins may have options that just networks and methods give.
   const auto run = plan.base.find("run");
@@ -222,7 +223,7 @@ int run_benchmark(PluginRegistry& registry, const Sections& given, bool world) {
   for (const auto& network : plan.networks)
     for (const auto& method : plan.methods) {
       Workplace(registry, sections_of(plan, network, method, out));
-      if (!method.file.empty()) read_explanations(method.file);
+      if (!method.file.empty()) read_explanations(file_of(method, network));
     }
 
   Shared shared(registry);
@@ -235,7 +236,8 @@ int run_benchmark(PluginRegistry& registry, const Sections& given, bool world) {
     std::vector<MethodOutcome> outcomes;
     for (const auto& method : plan.methods) {
       check_cancelled(overall.context());
-      outcomes.push_back(run_method(shared, open, method, sections_of(plan, network, method, out)));
+      outcomes.push_back(run_method(shared, open, method, file_of(method, network),
+                                    sections_of(plan, network, method, out)));
       add_runs(runs, open, method.name, outcomes.back().file);
       progress->advance(1);
     }

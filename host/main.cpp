@@ -78,7 +78,8 @@ const std::vector<Command>& commands() {
       {{"benchmark", "", {"world"}, {}, true},
        "several methods on several networks, one table with paired differences",
        [](auto& registry, const auto& arguments) {
-         return run_benchmark(registry, arguments.sections, arguments.flags.at("world"));
+         return run_benchmark(registry, {arguments.sections, arguments.order},
+                              arguments.flags.at("world"));
        }},
       {{"analyse", "", {}, {"explanations"}, true},
        "where in their range units matter, what their range is made of, dead units",

@@ -6,6 +6,7 @@
 #include "core/pipeline/summary.hpp"
 #include "core/plugin/plugin_registry.hpp"
 #include "host/arguments.hpp"
+#include "host/benchmark_plan.hpp"
 
 namespace linex {
 
@@ -16,7 +17,7 @@ int run_evaluate(PluginRegistry& registry, const Sections& raw,
                  const std::string& explanation_file);
 int run_activations(PluginRegistry& registry, const Sections& raw);
 /// Several methods on several networks (host/benchmark_plan.hpp).
-int run_benchmark(PluginRegistry& registry, const Sections& raw, bool world);
+int run_benchmark(PluginRegistry& registry, const BenchmarkConfiguration& given, bool world);
 /// `explanation_file` may be empty.
 int run_analyse(PluginRegistry& registry, const Sections& raw, const std::string& explanation_file);
 int run_report(PluginRegistry& registry, const std::string& folder);

@@ -37,7 +37,9 @@ class Benchmark : public ::testing::Test {
       activations.select(1, 4).zero_();
       write_npy(folder_ / (std::string(network) + ".npy"), activations);
     }
-    write("given.csv", "unit,description\n0,thing 0\n1,thing 1\n2,thing 5\n3,thing 3\n");
+    for (const char* network : {"first", "second"})
+      write(std::string("given-") + network + ".csv",
+            "unit,description\n0,thing 0\n1,thing 1\n2,thing 5\n3,thing 3\n");
     write("benchmark.ini", kConfiguration);
   }
   void TearDown() override { fs::remove_all(folder_); }
@@ -73,13 +75,13 @@ concepts = P.npy
 names = names.txt
 [evaluator]
 plugin = simulation_correlation
-[method LE]
-solver = linear
 [method single]
 solver = linear
 solver.max_length = 1
+[method LE]
+solver = linear
 [method published]
-file = given.csv
+file = given-{network}.csv
 )";
   fs::path folder_;
   std::string out_, error_;
@@ -89,6 +91,8 @@ TEST_F(Benchmark, OneTableForAllMethodsAndNetworks) {
   ASSERT_EQ(run("benchmark --config benchmark.ini --run.out=b"), 0) << error_;
   const auto json = nlohmann::json::parse(read_file(folder_ / "b/benchmark.json"));
   ASSERT_EQ(json["cells"].size(), 6U);
+  const char* order[] = {"single", "LE", "published"};  // that of the file
+  for (std::size_t m = 0; m < 3; ++m) EXPECT_EQ(json["cells"][2 * m]["method"], order[m]);
   EXPECT_EQ(json["paired"].size(), 6U);
   const auto mean = [&](const std::string& method, const std::string& network) {
     for (const auto& cell : json["cells"])
@@ -128,7 +132,7 @@ TEST_F(Benchmark, KilledAndResumedGivesTheSameBytes) {
   // Right after the first method of the first network is done.
   int status = 0;
   while (::waitpid(child, &status, WNOHANG) == 0) {
-    if (fs::exists(folder_ / "broken/first/LE/done")) {
+    if (fs::exists(folder_ / "broken/first/single/done")) {
       ::kill(child, SIGKILL);
       ::waitpid(child, &status, 0);
       break;
@@ -137,10 +141,10 @@ TEST_F(Benchmark, KilledAndResumedGivesTheSameBytes) {
   }
   ASSERT_TRUE(WIFSIGNALED(status)) << "the run was over before it could be killed";
   ASSERT_FALSE(fs::exists(folder_ / "broken/benchmark.json"));
-  const auto finished = fs::last_write_time(folder_ / "broken/first/LE/explanations.csv");
+  const auto finished = fs::last_write_time(folder_ / "broken/first/single/explanations.csv");
   ASSERT_EQ(run("benchmark --config benchmark.ini --run.out=broken"), 0) << error_;
   EXPECT_EQ(table("broken"), table("whole"));
-  EXPECT_EQ(fs::last_write_time(folder_ / "broken/first/LE/explanations.csv"), finished);
+  EXPECT_EQ(fs::last_write_time(folder_ / "broken/first/single/explanations.csv"), finished);
 }
 
 TEST_F(Benchmark, MistakesAreFoundBeforeWork) {
@@ -151,7 +155,7 @@ TEST_F(Benchmark, MistakesAreFoundBeforeWork) {
     EXPECT_FALSE(fs::exists(folder_ / "bad/first"));
   };
   fails("[method x]\nsolver = linear\nsolver.lambada = 1\n", "lambada");
-  fails("[method x]\nfile = given.csv\nsolver = linear\n", "either a file");
+  fails("[method x]\nfile = given-first.csv\nsolver = linear\n", "either a file");
   fails("[method ../x]\nsolver = linear\n", "becomes a folder");
   fails("[method x]\nsolver = liner\n", "linear");
 }

@@ -31,8 +31,14 @@ const units = report.units.map(([layer, unit, methods], index) => ({
   methods: methods.map((m) => m && {terms: m[0], bias: m[1], text: m[2], status: m[3], val: m[4], scores: m[5], intervals: m[6]}),
 }));
 const key = (unit) => `${report.layers[unit.layer].name}/${unit.unit}`;
-const statusOf = (unit) => unit.methods.find((m) => m)?.status ?? "ok";
 const scoreOf = (unit, method, score) => unit.methods[method]?.scores[score] ?? null;
+// Methods by their mean score; the best one speaks for a unit where there is room for one only.
+const meanScores = report.methods.map((_, m) => meanOf(units.map((u) => scoreOf(u, m, 0)))?.mean ?? -Infinity);
+const ranked = report.methods.map((_, m) => m).sort((a, b) => meanScores[b] - meanScores[a] || a - b);
+const main = ranked[0];
+const of = (method) => report.methods.length > 1 ? ` of ${report.methods[method]}` : "";
+const mainOf = (unit) => unit.methods[main] ?? unit.methods.find((m) => m);
+const statusOf = (unit) => mainOf(unit)?.status ?? "ok";
 
 function words(method) {
   if (!method) return "";
@@ -67,8 +73,8 @@ function showTiles() {
       tiles.append(tile(`${number(stats.mean)} ± ${number(stats.sem)}`,
         `${lead} · ${name} · n = ${stats.n}`, tone(method)));
   });
-  const lengths = meanOf(units.map((u) => (u.methods[0]?.terms.length || null)));
-  if (lengths) tiles.append(tile(lengths.mean.toFixed(2), "concepts in an explanation"));
+  const lengths = meanOf(units.map((u) => (u.methods[main]?.terms.length || null)));
+  if (lengths) tiles.append(tile(lengths.mean.toFixed(2), `concepts in an explanation${of(main)}`));
   const off = units.filter((u) => statusOf(u) === "dead" || statusOf(u) === "constant").length;
   if (off) tiles.append(tile(String(off), "dead or constant units, not in means"));
 }
@@ -173,7 +179,7 @@ function methodScatter() {
     select.addEventListener("change", update);
     return select;
   };
-  const a = pick("Method on the horizontal axis", 0), b = pick("Method on the vertical axis", 1);
+  const a = pick("Method on the horizontal axis", ranked[1]), b = pick("Method on the vertical axis", main);
   const note = make("small");
   function update() {
     const [i, j] = [Number(a.value), Number(b.value)];
@@ -191,18 +197,18 @@ function methodScatter() {
 function conceptBars() {
   const counts = new Map();
   for (const unit of units)
-    for (const [concept] of unit.methods[0]?.terms ?? []) counts.set(concept, (counts.get(concept) ?? 0) + 1);
+    for (const [concept] of unit.methods[main]?.terms ?? []) counts.set(concept, (counts.get(concept) ?? 0) + 1);
   const top = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, 12);
   if (!top.length) return null;
   const list = make("dl", {class: "terms"});
   for (const [concept, count] of top) {
-    const name = make("button", {type: "button", style: "all:unset;cursor:pointer", title: "Show these units"}, concept);
+    const name = make("button", {type: "button", class: "plain", title: "Show these units"}, concept);
     name.addEventListener("click", () => { $("search").value = concept; filter(); $("units").scrollIntoView(); });
     list.append(make("dt", {}, name),
-      make("dd", {class: "track", style: tone(0)}, make("i", {style: `left:0;width:${100 * count / top[0][1]}%`})),
+      make("dd", {class: "track", style: tone(main)}, make("i", {style: `left:0;width:${100 * count / top[0][1]}%`})),
       make("dd", {class: "number"}, String(count)));
   }
-  return figure("Most used concepts", `${counts.size} in all`, list);
+  return figure(`Most used concepts${of(main)}`, `${counts.size} in all`, list);
 }
 
 function showOverview() {
@@ -239,7 +245,7 @@ function setUpList() {
   add("val", "validation correlation");
   add("length", "length");
   add("unit", "unit number");
-  if (!report.scores.length) sort.value = "unit";
+  sort.value = report.scores.length ? `s0,${main}` : "unit";
   $("layer").append(make("option", {value: ""}, "all"), ...report.layers.map((l, i) => make("option", {value: i}, l.name)));
   $("layer-label").hidden = report.layers.length < 2;
   const statuses = [...new Set(units.map(statusOf))].sort();
@@ -256,8 +262,8 @@ function setUpList() {
 
 function sortValue(how) {
   if (how === "unit") return (u) => -(u.layer * 1e7 + u.unit);
-  if (how === "val") return (u) => u.methods[0]?.val ?? null;
-  if (how === "length") return (u) => u.methods[0]?.terms.length ?? null;
+  if (how === "val") return (u) => u.methods[main]?.val ?? null;
+  if (how === "length") return (u) => u.methods[main]?.terms.length ?? null;
   const [s, m] = how.slice(1).split(",").map(Number);
   return (u) => scoreOf(u, m, s);
 }
@@ -271,17 +277,18 @@ function filter() {
     (exact !== null ? u.unit === exact : terms.every((t) => u.text.includes(t))));
   const low = (u) => { const v = value(u); return finite(v) ? v : -Infinity; };
   shown.sort((a, b) => low(b) - low(a) || a.index - b.index);
-  const lead = how[0] === "s" ? value : (u) => scoreOf(u, 0, 0);
+  const lead = how[0] === "s" ? value : (u) => scoreOf(u, main, 0);
+  const shownMethod = how[0] === "s" ? Number(how.split(",")[1]) : main;
   const rows = document.createDocumentFragment();
   for (const unit of shown) {
-    const v = lead(unit), method = unit.methods.find((m) => m);
+    const v = lead(unit), method = unit.methods[shownMethod] ?? mainOf(unit);
     const off = statusOf(unit) !== "ok" && statusOf(unit) !== "not_converged";
     rows.append(make("div", {class: off ? "row off" : "row", role: "option", id: `row-${unit.index}`, "data-index": unit.index,
       "aria-selected": unit === selected},
       make("span", {class: "unit"}, report.layers.length > 1 ? key(unit) : String(unit.unit)),
       make("span", {class: "words"}, off && !method?.terms.length ? statusOf(unit).replace("_", " ") : words(method)),
       make("span", {class: "value"}, number(v),
-        make("span", {class: "bar", "aria-hidden": "true"}, make("i", {style: `width:${finite(v) ? Math.max(0, Math.min(1, v)) * 100 : 0}%`})))));
+        make("span", {class: "bar", "aria-hidden": "true"}, make("i", {style: `${tone(shownMethod)};width:${finite(v) ? Math.max(0, Math.min(1, v)) * 100 : 0}%`})))));
   }
   if (!shown.length) rows.append(make("p", {class: "empty"}, "No unit matches."));
   $("list").replaceChildren(rows);
