@@ -97,6 +97,7 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
   settings_.memory_bytes = resolve_memory(run.real("memory"));
   settings_.batch = run.integer("batch");
   const std::string cache = run.text("cache");
+  settings_.out = out_;
   if (cache != "none") settings_.cache = cache.empty() ? out_ / "cache" : fs::path(cache);
   context_ =
       std::make_shared<HostContext>(run, settings_, *log_, level == "error" || level == "off");

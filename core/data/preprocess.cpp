@@ -45,6 +45,13 @@ ImageSize output_size(const Preprocess& preprocess, ImageSize in) {
   return resized_size(preprocess, in);
 }
 
+View network_view(const Preprocess& preprocess, ImageSize in) {
+  const ImageSize resized = resized_size(preprocess, in);
+  const CropAxis rows = crop_axis(resized.height, preprocess.crop);
+  const CropAxis columns = crop_axis(resized.width, preprocess.crop);
+  return {resized, rows.from - rows.to, columns.from - columns.to, output_size(preprocess, in)};
+}
+
 torch::Tensor resize_and_crop(const torch::Tensor& image, const Preprocess& preprocess) {
   const ImageSize size = resized_size(preprocess, {image.size(0), image.size(1)});
   const CropAxis rows = crop_axis(size.height, preprocess.crop);

@@ -20,6 +20,14 @@ struct ImageSize {
 /// The size an image of size `in` has after `preprocess`.
 ImageSize output_size(const Preprocess& preprocess, ImageSize in);
 
+/// Which part of an image a network sees.
+struct View {
+  ImageSize resized;               ///< the whole image after resizing
+  std::int64_t top = 0, left = 0;  ///< of the input within it; negative where the crop pads
+  ImageSize input;                 ///< the network's input
+};
+View network_view(const Preprocess& preprocess, ImageSize in);
+
 /// The uint8 pixels a network sees: `image` (H, W, 3) after resize and crop. CenterCrop of a
 /// smaller image pads with black.
 torch::Tensor resize_and_crop(const torch::Tensor& image, const Preprocess& preprocess);

@@ -1,6 +1,7 @@
 #include "core/plugin/guarded.hpp"
 
 #include "core/plugin/plugin_guard.hpp"
+#include "linex/pixel_labels.hpp"
 
 namespace linex {
 namespace {
@@ -92,6 +93,38 @@ class GuardedModel final : public Guarded<TargetModel> {
   }
 };
 
+class GuardedPixels final : public PixelLabels {
+ public:
+  GuardedPixels(const PixelLabels& inner, std::string plugin)
+      : inner_(inner), plugin_(std::move(plugin)) {
+    count_ = static_cast<std::int64_t>(pixel_labels().size());
+  }
+  std::vector<PixelLabel> pixel_labels() const override {
+    return guard(plugin_, "pixel_labels", [&] { return inner_.pixel_labels(); });
+  }
+  LabelMaps label_maps(std::int64_t row) const override {
+    auto labels = guard(plugin_, "label_maps", [&] { return inner_.label_maps(row); });
+    // Counters index by label without looking again.
+    bool sound =
+        labels.height > 0 && labels.width > 0 && labels.image_height > 0 && labels.image_width > 0;
+    for (const auto& map : labels.maps)
+      sound = sound && map.defined() && map.is_contiguous() && map.device().is_cpu() &&
+              map.scalar_type() == torch::kInt32 && map.dim() == 2 &&
+              map.size(0) == labels.height && map.size(1) == labels.width &&
+              map.max().item<std::int64_t>() < count_;
+    for (const auto label : labels.whole) sound = sound && label >= 0 && label < count_;
+    if (!sound)
+      throw PluginError(plugin_ + ": label_maps: wrong shape, type or label for row " +
+                        std::to_string(row));
+    return labels;
+  }
+
+ private:
+  const PixelLabels& inner_;
+  std::string plugin_;
+  std::int64_t count_ = 0;
+};
+
 class GuardedLabeler final : public Guarded<ConceptLabeler> {
  public:
   using Guarded::Guarded;
@@ -110,11 +143,17 @@ class GuardedLabeler final : public Guarded<ConceptLabeler> {
   std::shared_ptr<const Presence> presence_of(const std::vector<std::string>& texts) override {
     return wrap(call("presence_of", [&] { return inner_->presence_of(texts); }));
   }
+  const PixelLabels* pixels() const override {
+    const PixelLabels* const inner = call("pixels", [&] { return inner_->pixels(); });
+    if (inner && !pixels_) pixels_ = std::make_unique<GuardedPixels>(*inner, plugin_);
+    return inner ? pixels_.get() : nullptr;
+  }
 
  private:
   std::shared_ptr<const Presence> wrap(std::shared_ptr<const Presence> presence) const {
     return std::make_shared<GuardedPresence>(not_null(std::move(presence), "presence"), plugin_);
   }
+  mutable std::unique_ptr<GuardedPixels> pixels_;
 };
 
 class GuardedSolver final : public Guarded<SparseSolver> {

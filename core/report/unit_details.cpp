@@ -12,6 +12,7 @@
 #include "core/base/random.hpp"
 #include "core/base/text.hpp"
 #include "core/pipeline/simulate.hpp"
+#include "core/probe/unit_maps.hpp"
 #include "core/report/unit_images.hpp"
 
 namespace linex {
@@ -127,8 +128,11 @@ std::vector<Thumbnail> add_images(const Report& report, const std::vector<Report
             wanted.emplace_back(row, units[i].unit);
             owner.push_back(i);
           }
-    auto maps = collect_maps(wanted, report.layers[l].name, *report.model, report.data,
-                             options.map_side, context);
+    std::vector<SmallMap> maps(wanted.size());
+    visit_maps(*report.model, report.data, report.layers[l].name, wanted, context,
+               [&](std::size_t i, const torch::Tensor& map) {
+                 maps[i] = small_map(map, options.map_side);
+               });
     for (std::size_t w = 0; w < wanted.size(); ++w)
       map_of[{owner[w], wanted[w].first}] = std::move(maps[w]);
   }

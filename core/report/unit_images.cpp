@@ -1,8 +1,6 @@
 #include "core/report/unit_images.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
 #include <numeric>
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
@@ -10,7 +8,6 @@
 
 #include "core/base/parallel.hpp"
 #include "core/base/random.hpp"
-#include "core/data/loader.hpp"
 #include "core/data/preprocess.hpp"
 
 namespace linex {
@@ -48,23 +45,10 @@ std::vector<RankBand> choose_bands(const torch::Tensor& activation, std::uint64_
   return bands;
 }
 
-SmallMap small_map(const torch::Tensor& output, std::int64_t unit, std::int64_t side) {
-  torch::Tensor map;
-  if (output.dim() == 3) {
-    map = output[unit];
-  } else if (output.dim() == 2) {
-    const auto tokens = output.select(1, unit);
-    for (const std::int64_t skipped : {1, 0}) {
-      const auto edge = static_cast<std::int64_t>(
-          std::llround(std::sqrt(static_cast<double>(tokens.size(0) - skipped))));
-      if (edge < 2 || edge * edge != tokens.size(0) - skipped) continue;
-      map = tokens.slice(0, skipped).view({edge, edge});
-      break;
-    }
-  }
-  if (!map.defined() || map.numel() < 2) return {};
+SmallMap small_map(const torch::Tensor& full, std::int64_t side) {
+  torch::Tensor map = full;
   if (map.size(0) > side || map.size(1) > side)
-    map = at::adaptive_avg_pool2d(map.to(torch::kFloat32).unsqueeze(0),
+    map = at::adaptive_avg_pool2d(map.unsqueeze(0),
                                   {std::min(side, map.size(0)), std::min(side, map.size(1))})[0];
   const auto low = map.min(), range = map.max() - low;
   if (!(range.item<float>() > 0)) return {};
@@ -97,36 +81,6 @@ std::vector<Thumbnail> make_thumbnails(const Rows& rows, const DataSet& data,
     progress->advance(1);
   });
   return made;
-}
-
-std::vector<SmallMap> collect_maps(const std::vector<std::pair<std::int64_t, std::int64_t>>& wanted,
-                                   const std::string& layer, TargetModel& model,
-                                   const std::shared_ptr<const DataSet>& data, std::int64_t side,
-                                   const PluginContext& context) {
-  std::map<std::int64_t, std::vector<std::size_t>> by_row;
-  for (std::size_t i = 0; i < wanted.size(); ++i) by_row[wanted[i].first].push_back(i);
-  Rows rows;
-  for (const auto& entry : by_row) rows.push_back(entry.first);
-  std::vector<SmallMap> maps(wanted.size());
-  if (rows.empty()) return maps;
-  const std::int64_t batch =
-      context.run().batch > 0 ? context.run().batch : model.preferred_batch();
-  const int threads = context.run().threads;
-  BatchLoader loader(data, rows, model.preprocess(),
-                     {batch, threads, batches_ahead(context.run().device, threads)});
-  const auto progress =
-      context.progress("maps of " + layer, static_cast<std::int64_t>(rows.size()), "images");
-  for (auto piece = loader.next(); piece.images.defined(); piece = loader.next()) {
-    check_cancelled(context);
-    const auto output = model.forward(piece.images, {layer}, false).layers.front();
-    if (output.dim() < 3) return maps;  // no map in this layer
-    parallel_for(output.size(0), threads, [&](std::int64_t i) {
-      for (const std::size_t at : by_row.at(rows[static_cast<std::size_t>(piece.begin + i)]))
-        maps[at] = small_map(output[i], wanted[at].second, side);
-    });
-    progress->advance(output.size(0));
-  }
-  return maps;
 }
 
 }  // namespace linex

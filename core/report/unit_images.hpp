@@ -4,9 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/report/report.hpp"
@@ -31,9 +29,8 @@ struct SmallMap {
   std::string bytes;
 };
 
-/// Map (H, W) of `unit` from a layer's output for one image, (C, H, W) or (T, D) with T − 1 or T a
-/// square (the class token is dropped, as published); empty where there is none.
-SmallMap small_map(const torch::Tensor& output, std::int64_t unit, std::int64_t side);
+/// Of a map, float32 (h, w); empty where it is flat.
+SmallMap small_map(const torch::Tensor& map, std::int64_t side);
 
 /// An image of the data set, small.
 struct Thumbnail {
@@ -45,12 +42,5 @@ struct Thumbnail {
 std::vector<Thumbnail> make_thumbnails(const Rows& rows, const DataSet& data,
                                        const Preprocess& preprocess, std::int64_t thumbnail,
                                        const PluginContext& context);
-
-/// maps[i] is the map of unit wanted[i].second in image wanted[i].first. Runs the network once over
-/// the distinct images.
-std::vector<SmallMap> collect_maps(const std::vector<std::pair<std::int64_t, std::int64_t>>& wanted,
-                                   const std::string& layer, TargetModel& model,
-                                   const std::shared_ptr<const DataSet>& data, std::int64_t side,
-                                   const PluginContext& context);
 
 }  // namespace linex

@@ -89,7 +89,7 @@ struct WorldFiles {
 ///   attributes.npy, attribute_names.txt   float32 (images, attributes) and their names
 ///   captions.txt               one line a picture
 ///   masks/<aspect>/<class>/<row>.png, masks/names.txt   8-bit label maps: pixel v shows line v
-///                              (from 0) of names.txt, line 0 is "none"
+///                              (from 0) of names.txt, name<tab>aspect; line 0 is "none"
 void write_world(const World& world, const std::filesystem::path& folder, const WorldFiles& files);
 
 }  // namespace linex

@@ -74,14 +74,16 @@ void write_world(const World& world, const fs::path& folder, const WorldFiles& f
   for (const auto& [name, ids] : world.hierarchy()) hierarchy[name] = ids;
   write_file_atomic(folder / "hierarchy.json", hierarchy.dump() + "\n");
   write_npy(folder / "attributes.npy", world.attributes());
-  std::vector<std::string> names = World::attribute_names();
-  write_file_atomic(folder / "attribute_names.txt", lines_of(names));
+  write_file_atomic(folder / "attribute_names.txt", lines_of(World::attribute_names()));
   std::vector<std::string> captions;
   for (std::int64_t row = 0; row < world.size(); ++row) captions.push_back(world.caption(row));
   write_file_atomic(folder / "captions.txt", lines_of(captions));
   if (!files.masks) return;
-  names.insert(names.begin(), "none");
-  write_file_atomic(folder / "masks" / "names.txt", lines_of(names));
+  std::vector<std::string> labels{"none"};
+  for (int aspect = 0; aspect < kAspects; ++aspect)
+    for (const auto& value : values_of(static_cast<Aspect>(aspect)))
+      labels.push_back(value + "\t" + to_string(static_cast<Aspect>(aspect)));
+  write_file_atomic(folder / "masks" / "names.txt", lines_of(labels));
 }
 
 }  // namespace linex

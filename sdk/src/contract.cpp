@@ -9,6 +9,7 @@
 #include "linex/evaluator.hpp"
 #include "linex/labeler.hpp"
 #include "linex/model.hpp"
+#include "linex/pixel_labels.hpp"
 #include "linex/solver.hpp"
 
 namespace linex {
@@ -22,6 +23,7 @@ Presence::~Presence() = default;
 ModelTail::~ModelTail() = default;
 TargetModel::~TargetModel() = default;
 ConceptLabeler::~ConceptLabeler() = default;
+PixelLabels::~PixelLabels() = default;
 SparseSolver::~SparseSolver() = default;
 Evaluator::~Evaluator() = default;
 
@@ -126,6 +128,8 @@ class ColumnSubset final : public Presence {
 };
 
 }  // namespace
+
+const PixelLabels* ConceptLabeler::pixels() const { return nullptr; }
 
 std::shared_ptr<const Presence> ConceptLabeler::presence_of(const std::vector<std::string>& texts) {
   std::unordered_map<std::string, std::int64_t> column;

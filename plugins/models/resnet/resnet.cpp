@@ -2,7 +2,7 @@
 #include <linex/plugin.hpp>
 
 #include "core/net/image_options.hpp"
-#include "plugins/models/resnet/resnet_network.hpp"
+#include "core/net/resnet_network.hpp"
 
 namespace {
 

@@ -64,6 +64,7 @@ struct RunSettings {
   std::int64_t memory_bytes = 1LL << 30;  ///< bound on large temporaries of one stage
   std::int64_t batch = 0;                 ///< images a forward pass; 0 = the model's choice
   std::filesystem::path cache;            ///< folder for content-keyed caches; empty = do not cache
+  std::filesystem::path out;  ///< folder of the run's files; empty = write none of your own
 };
 
 /// Lent to a plugin for its whole life: created before it, destroyed after it. [any thread]

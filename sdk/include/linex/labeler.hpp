@@ -27,6 +27,8 @@ class LINEX_API Presence {
   virtual bool ones(std::int64_t row, std::vector<std::int64_t>& ones) const;
 };
 
+class PixelLabels;
+
 /// Names concepts and says how present they are. attach() comes first, once.
 class LINEX_API ConceptLabeler {
  public:
@@ -46,6 +48,9 @@ class LINEX_API ConceptLabeler {
   /// Presence of arbitrary known texts, for simulation; column j is texts[j]. Default: columns of
   /// presence(), first of equal names.
   virtual std::shared_ptr<const Presence> presence_of(const std::vector<std::string>& texts);
+  /// The labels of single pixels, valid as long as the labeler, or null: an ability few labelers
+  /// have (pixel_labels.hpp). Default: null.
+  virtual const PixelLabels* pixels() const;
 };
 
 }  // namespace linex

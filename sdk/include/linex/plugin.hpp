@@ -30,6 +30,7 @@
 #include "linex/labeler.hpp"
 #include "linex/model.hpp"
 #include "linex/option.hpp"
+#include "linex/pixel_labels.hpp"
 #include "linex/plugin_abi.h"
 #include "linex/solver.hpp"
 

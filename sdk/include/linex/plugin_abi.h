@@ -31,7 +31,7 @@ extern "C" {
 #define LINEX_ABI_KIND_CXX 0
 /* Raised when the interface of the kind changes; must be equal. */
 #define LINEX_MODEL_REVISION 1
-#define LINEX_LABELER_REVISION 1
+#define LINEX_LABELER_REVISION 2
 #define LINEX_SOLVER_REVISION 1
 #define LINEX_EVALUATOR_REVISION 1
 

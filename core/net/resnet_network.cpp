@@ -1,4 +1,4 @@
-#include "plugins/models/resnet/resnet_network.hpp"
+#include "core/net/resnet_network.hpp"
 
 #include "core/base/text.hpp"
 #include "core/net/builder.hpp"
