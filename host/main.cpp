@@ -112,6 +112,16 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_demo(registry, arguments.sections, arguments.flags.at("quick"));
        }},
+      {{"milan-train", "", {}, {"captions", "epochs", "hidden"}, true},
+       "trains a MILAN of your own (--captions FILE.csv: layer,unit,description)",
+       [](auto& registry, const auto& arguments) {
+         const auto given = [&](const char* name) {
+           const auto found = arguments.values.find(name);
+           return found == arguments.values.end() ? std::string() : found->second;
+         };
+         return run_milan_train(registry, arguments.sections,
+                                {given("captions"), given("epochs"), given("hidden")});
+       }},
   };
   return all;
 }

@@ -29,4 +29,12 @@ int run_calibrate(PluginRegistry& registry, const Sections& raw, const std::stri
 /// that has hardly learnt, in a few seconds.
 int run_demo(PluginRegistry& registry, const Sections& raw, bool quick);
 
+struct MilanTrainRequest {
+  std::string captions;        ///< CSV: layer,unit,description; several rows a unit are welcome
+  std::string epochs, hidden;  ///< numbers as given, or ""
+};
+/// Trains a MILAN on captions of units of the run's network and writes run.out/milan.pth.
+int run_milan_train(PluginRegistry& registry, const Sections& raw,
+                    const MilanTrainRequest& request);
+
 }  // namespace linex

@@ -1,0 +1,129 @@
+#include "core/milan/world_milan.hpp"
+
+#include <ATen/ops/upsample_nearest2d.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/base/random.hpp"
+#include "core/data/preprocess.hpp"
+
+namespace linex {
+
+namespace {
+
+constexpr std::int64_t kExemplars = 15;
+constexpr std::int64_t kCells = 8;  // a unit's map is about this coarse
+
+/// Two ways to say what the pictures have in common.
+std::vector<std::string> captions_for(Aspect aspect, const std::string& value) {
+  switch (aspect) {
+    case Aspect::shape:
+      return {value + " shapes", "objects shaped like a " + value};
+    case Aspect::colour:
+      return {value + " objects", "things that are " + value};
+    case Aspect::texture:
+      return {value + " patterns", "objects with a " + value + " pattern"};
+    case Aspect::size:
+      return {value + " objects", "things of " + value + " size"};
+    case Aspect::background:
+      return {value + " in the background", "pictures with " + value};
+  }
+  return {};
+}
+
+/// The region a unit for `aspect` responds to, or a part of it: units see a coarse grid, and not
+/// all of it.
+torch::Tensor response(const World& world, std::int64_t row, Aspect aspect, Random& random) {
+  torch::Tensor region = world.object_mask(row).to(torch::kFloat32);
+  if (aspect == Aspect::background) region = 1 - region;
+  if (random.below(2) == 0) return region;
+  torch::Tensor cells = torch::empty({1, 1, kCells, kCells});
+  for (std::int64_t i = 0; i < cells.numel(); ++i)
+    cells.data_ptr<float>()[i] = random.below(5) < 3 ? 1.0F : 0.0F;
+  const auto part =
+      region *
+      at::upsample_nearest2d(cells, {region.size(0), region.size(1)}).squeeze(0).squeeze(0);
+  return part.sum().item<float>() > 0 ? part : region;
+}
+
+/// Up to `count` of `rows`, drawn without repeats.
+std::vector<std::int64_t> draw(std::vector<std::int64_t> rows, std::int64_t count, Random& random) {
+  random.shuffle(rows);
+  while (static_cast<std::int64_t>(rows.size()) < count)
+    rows.push_back(rows[random.below(rows.size())]);
+  rows.resize(static_cast<std::size_t>(count));
+  return rows;
+}
+
+/// A mask as the network sees its picture.
+torch::Tensor seen(const torch::Tensor& mask, const Preprocess& view) {
+  const auto grey = mask.gt(0.5).to(torch::kUInt8).mul(255).unsqueeze(2).expand({-1, -1, 3});
+  return resize_and_crop(grey.contiguous(), view).select(2, 0).gt(127);
+}
+
+}  // namespace
+
+WorldUnits make_world_units(const World& world, std::int64_t count, std::uint64_t seed) {
+  std::vector<std::pair<Aspect, int>> attributes;
+  for (int aspect = 0; aspect < kAspects; ++aspect)
+    for (std::size_t v = 0; v < values_of(static_cast<Aspect>(aspect)).size(); ++v)
+      attributes.emplace_back(static_cast<Aspect>(aspect), static_cast<int>(v));
+  WorldUnits units;
+  for (std::int64_t u = 0; u < count; ++u) {
+    Random random = Random::stream(seed, static_cast<std::uint64_t>(u));
+    const auto [aspect, value] = attributes[static_cast<std::size_t>(u) % attributes.size()];
+    // Every fourth unit also asks for a colour: "red circle shapes".
+    const bool coloured =
+        random.below(4) == 0 && aspect != Aspect::colour && aspect != Aspect::background;
+    const auto& colours = values_of(Aspect::colour);
+    const auto colour = static_cast<int>(random.below(colours.size()));
+    std::vector<std::int64_t> rows, plain;
+    for (std::int64_t row = 0; row < world.size(); ++row) {
+      if (world.scene(row)[aspect] != value) continue;
+      plain.push_back(row);
+      if (world.scene(row)[Aspect::colour] == colour) rows.push_back(row);
+    }
+    const bool both = coloured && rows.size() >= static_cast<std::size_t>(kExemplars) / 2;
+    if (plain.empty()) continue;
+    MaskedImages images;
+    images.rows = draw(both ? rows : plain, kExemplars, random);
+    for (const auto row : images.rows) images.masks.push_back(response(world, row, aspect, random));
+    auto captions = captions_for(aspect, values_of(aspect)[static_cast<std::size_t>(value)]);
+    if (both)
+      for (auto& caption : captions)
+        caption = colours[static_cast<std::size_t>(colour)] + " " + caption;
+    units.images.push_back(std::move(images));
+    units.captions.push_back(std::move(captions));
+  }
+  return units;
+}
+
+Milan train_world_milan(const std::shared_ptr<const World>& world, TargetModel& network,
+                        const WorldMilanOptions& asked, const PluginContext& context) {
+  std::vector<std::string> layers = asked.layers;
+  if (layers.empty()) layers = default_feature_layers(network, *world);
+  const PyramidFeaturizer featurizer(network, layers);
+  const Preprocess view = network.preprocess();
+  WorldUnits units = make_world_units(*world, asked.units, context.run().seed);
+  for (auto& unit : units.images)
+    for (auto& mask : unit.masks) mask = seen(mask, view);
+
+  CaptionedUnits data;
+  data.features = featurize(featurizer, view, *world, view, units.images, context);
+  data.captions = std::move(units.captions);
+  MilanTrainOptions options;
+  options.embedding = 32;
+  options.hidden = 64;
+  options.length = 8;
+  options.learning_rate = 5e-3;
+  options.dropout = 0.2;
+  options.epochs = asked.epochs;
+  options.seed = context.run().seed;
+  Milan milan = train_milan(data, options, context);
+  milan.feature_layers = std::move(layers);
+  milan.beam = 20;
+  return milan;
+}
+
+}  // namespace linex

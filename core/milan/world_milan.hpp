@@ -1,0 +1,35 @@
+// A small MILAN for the embedded world.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/milan/featurizer.hpp"
+#include "core/milan/milan.hpp"
+#include "core/world/world.hpp"
+
+namespace linex {
+
+/// What people might say about units of the embedded world: each made-up unit responds to the
+/// object, or the background, of pictures that share one or two attributes.
+struct WorldUnits {
+  std::vector<MaskedImages> images;  ///< 15 pictures each, masks at the pictures' size
+  std::vector<std::vector<std::string>> captions;
+};
+/// Seeded; every attribute occurs equally often.
+WorldUnits make_world_units(const World& world, std::int64_t count, std::uint64_t seed);
+
+struct WorldMilanOptions {
+  std::vector<std::string> layers;  ///< of the featuriser; empty: default_feature_layers()
+  std::int64_t units = 690;         ///< thirty an attribute
+  std::int64_t epochs = 30;
+};
+/// Trains a MILAN on made-up units as `network` sees them, within seconds. Same bytes for any
+/// thread count.
+Milan train_world_milan(const std::shared_ptr<const World>& world, TargetModel& network,
+                        const WorldMilanOptions& options, const PluginContext& context);
+
+}  // namespace linex
