@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "core/base/stats.hpp"
+#include "core/milan/world_milan.hpp"
 #include "core/report/report.hpp"
 #include "core/world/trained_world.hpp"
 #include "core/world/world.hpp"
@@ -24,8 +25,17 @@ struct Method {
 
 /// Where the demo's files are.
 struct DemoFiles {
-  fs::path world, network;
+  fs::path world, network, milan;
 };
+
+/// The label maps of every aspect, as labeler.masks takes them.
+std::string mask_folders(const fs::path& world) {
+  std::string folders;
+  for (int aspect = 0; aspect < kAspects; ++aspect)
+    folders +=
+        (aspect ? "," : "") + (world / "masks" / to_string(static_cast<Aspect>(aspect))).string();
+  return folders;
+}
 
 std::vector<Method> methods(const DemoFiles& files) {
   const std::string hierarchy = (files.world / "hierarchy.json").string();
@@ -34,7 +44,30 @@ std::vector<Method> methods(const DemoFiles& files) {
   const std::map<std::string, std::string> label{{"plugin", "label"}, {"hierarchy", hierarchy}};
   const std::map<std::string, std::string> recorded{
       {"plugin", "recorded"}, {"concepts", attributes}, {"names", names}};
-  return {{"LE(Label)",
+  const std::map<std::string, std::string> pixels{
+      {"plugin", "segmentation"},
+      {"masks", mask_folders(files.world)},
+      {"names", (files.world / "masks" / "names.txt").string()},
+      {"ignore", "none"}};
+  // Sentences are judged by the words they share with a picture's own caption.
+  const std::map<std::string, std::string> captions{
+      {"plugin", "captions"},
+      {"captions", (files.world / "captions.txt").string()},
+      {"names", names}};
+  return {{"Network Dissection",
+           "net_dissect",
+           "labelled pixels",
+           {{"labeler", pixels}, {"simulator", recorded}, {"solver", {{"plugin", "net_dissect"}}}}},
+          {"MILAN",
+           "milan",
+           "sentences",
+           {{"labeler", captions},
+            {"solver", {{"plugin", "milan"}, {"checkpoint", files.milan.string()}}}}},
+          {"CLIP-Dissect",
+           "clip_dissect",
+           "everything in the picture",
+           {{"labeler", recorded}, {"solver", {{"plugin", "clip_dissect"}}}}},
+          {"LE(Label)",
            "label",
            "class labels and their groups",
            {{"labeler", label}, {"solver", {{"plugin", "linear"}}}}},
@@ -79,13 +112,14 @@ double mean_length(const RunSummary& summary) {
   std::vector<double> lengths;
   for (const auto& explanation : summary.explanations)
     if (explanation.status == Status::ok)
-      lengths.push_back(static_cast<double>(explanation.terms.size()));
+      // A sentence is one description.
+      lengths.push_back(std::max(1.0, static_cast<double>(explanation.terms.size())));
   return mean_sem(lengths).mean;
 }
 
 void print_row(const Method& method, const RunSummary& summary) {
   const MeanSem score = mean_sem(summary.test_correlation);
-  std::printf("  %-16s %-30s %.3f ± %.3f  %5lld  %6.1f\n", method.title.c_str(),
+  std::printf("  %-18s %-30s %.3f ± %.3f  %5lld  %6.1f\n", method.title.c_str(),
               method.concepts.c_str(), score.mean, score.sem, static_cast<long long>(score.n),
               mean_length(summary));
 }
@@ -149,23 +183,31 @@ int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
   WorldOptions pictures;
   pictures.seed = setup.settings().seed;
   WorldNetworkOptions network;
+  WorldMilanOptions milan;
   if (quick) {
+    milan.units = 92;
+    milan.epochs = 5;
     pictures.images = 400;
     network.world.images = 400;
     network.train.epochs = 2;
   }
   const World world(pictures);
-  write_world(world, out / "world", {false, setup.settings().threads});
+  write_world(world, out / "world", {true, setup.settings().threads});
   std::printf("The embedded world: %lld pictures such as \"%s\".\n",
               static_cast<long long>(world.size()), world.caption(world.size() / 2).c_str());
   std::fflush(stdout);
-  const DemoFiles files{out / "world", world_network(network, cache, setup.context())};
+  DemoFiles files{out / "world", world_network(network, cache, setup.context()), {}};
   const Sections common = common_sections(quiet, files, out);
   Workplace place(registry, common);
   std::printf("A small ResNet, trained on %lld others, names the class of %.0f %% of them.\n\n",
               static_cast<long long>(network.world.images), 100 * accuracy(place));
 
-  std::printf("  %-16s %-30s %-13s  %5s  %6s\n", "method", "concepts", "correlation", "units",
+  {
+    const Source source = open_source(place, place.open_data());
+    files.milan = world_milan(network.world, *source.model.object, milan, cache, setup.context());
+  }
+
+  std::printf("  %-18s %-30s %-13s  %5s  %6s\n", "method", "concepts", "correlation", "units",
               "length");
   std::vector<RunSummary> summaries;
   const auto all = methods(files);
@@ -179,9 +221,10 @@ int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
     if (quick) other.train.epochs = 2;
     explain_network(registry, common, other, files, {"label", "attributes"});
   }
-  for (std::size_t m = 0; m < 2; ++m) print_best(all[m], summaries[m]);
+  for (std::size_t m = 0; m < all.size(); ++m)
+    if (all[m].folder == "label" || all[m].folder == "attributes") print_best(all[m], summaries[m]);
   std::printf("\nEach run is in %s/<method>; %s runs again with\n  linex explain --config %s\n",
-              out.c_str(), all[1].title.c_str(), (out / all[1].folder / "run.ini").c_str());
+              out.c_str(), all[0].title.c_str(), (out / all[0].folder / "run.ini").c_str());
   return 0;
 }
 

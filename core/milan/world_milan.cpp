@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/base/files.hpp"
 #include "core/base/random.hpp"
 #include "core/data/preprocess.hpp"
 
@@ -12,6 +13,8 @@ namespace linex {
 
 namespace {
 
+// Raise it when training changes for the same options.
+constexpr const char* kVersion = "world milan 1";
 constexpr std::int64_t kExemplars = 15;
 constexpr std::int64_t kCells = 8;  // a unit's map is about this coarse
 
@@ -124,6 +127,23 @@ Milan train_world_milan(const std::shared_ptr<const World>& world, TargetModel& 
   milan.feature_layers = std::move(layers);
   milan.beam = 20;
   return milan;
+}
+
+std::filesystem::path world_milan(const WorldOptions& pictures, TargetModel& network,
+                                  const WorldMilanOptions& options,
+                                  const std::filesystem::path& cache,
+                                  const PluginContext& context) {
+  const auto world = std::make_shared<World>(pictures);
+  std::string key = kVersion + (" " + network.fingerprint()) + " " + world->fingerprint();
+  for (const std::uint64_t part : {context.run().seed, static_cast<std::uint64_t>(options.units),
+                                   static_cast<std::uint64_t>(options.epochs)})
+    key += " " + std::to_string(part);
+  for (const auto& layer : options.layers) key += " " + layer;
+  const auto file = cache / "world-milan" / (Sha256().add(key).hex().substr(0, 32) + ".pth");
+  if (std::error_code ignored; std::filesystem::exists(file, ignored)) return file;
+  std::filesystem::create_directories(file.parent_path());
+  save_milan(file, train_world_milan(world, network, options, context));
+  return file;
 }
 
 }  // namespace linex

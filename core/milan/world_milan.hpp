@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/milan/featurizer.hpp"
@@ -27,9 +27,12 @@ struct WorldMilanOptions {
   std::int64_t units = 690;         ///< thirty an attribute
   std::int64_t epochs = 30;
 };
-/// Trains a MILAN on made-up units as `network` sees them, within seconds. Same bytes for any
-/// thread count.
+/// Trains a MILAN on made-up units as `network` sees them. Same bytes for any thread count.
 Milan train_world_milan(const std::shared_ptr<const World>& world, TargetModel& network,
                         const WorldMilanOptions& options, const PluginContext& context);
+/// The same from `cache`, where it is written under a key of everything it depends on; the file.
+std::filesystem::path world_milan(const WorldOptions& pictures, TargetModel& network,
+                                  const WorldMilanOptions& options,
+                                  const std::filesystem::path& cache, const PluginContext& context);
 
 }  // namespace linex
