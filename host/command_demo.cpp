@@ -204,7 +204,7 @@ int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
 
   {
     const Source source = open_source(place, place.open_data());
-    files.milan = world_milan(network.world, *source.model.object, milan, cache, setup.context());
+    files.milan = world_milan(*source.model.object, milan, cache, setup.context());
   }
 
   std::printf("  %-18s %-30s %-13s  %5s  %6s\n", "method", "concepts", "correlation", "units",

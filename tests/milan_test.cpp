@@ -291,7 +291,7 @@ TEST(Featurizer, IsTheMaskedMeanOfEveryLayer) {
   const auto maps = featurizer.maps(random_tensor({2, 3, 16, 16}, 11));
   auto mask = torch::zeros({16, 16});
   mask.narrow(0, 0, 8).narrow(1, 4, 8).fill_(1);  // 4×4 maps: rows 0, 1, columns 1, 2
-  const auto found = PyramidFeaturizer::inside(maps, 1, mask);
+  const auto found = PyramidFeaturizer::inside(maps, 1, mask.unsqueeze(0))[0];
   for (std::int64_t c = 0; c < 5; ++c) {
     const double want =
         (maps[0][1][c][0][1] + maps[0][1][c][0][2] + maps[0][1][c][1][1] + maps[0][1][c][1][2])
@@ -299,7 +299,7 @@ TEST(Featurizer, IsTheMaskedMeanOfEveryLayer) {
         4;
     EXPECT_NEAR(found[c].item<double>(), want, 1e-6);
   }
-  EXPECT_EQ(PyramidFeaturizer::inside(maps, 0, torch::zeros({16, 16})).abs().max().item<float>(),
+  EXPECT_EQ(PyramidFeaturizer::inside(maps, 0, torch::zeros({1, 16, 16})).abs().max().item<float>(),
             0);
 }
 

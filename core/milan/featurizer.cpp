@@ -57,19 +57,19 @@ std::vector<torch::Tensor> PyramidFeaturizer::maps(const torch::Tensor& images) 
 }
 
 torch::Tensor PyramidFeaturizer::inside(const std::vector<torch::Tensor>& maps, std::int64_t index,
-                                        const torch::Tensor& mask) {
+                                        const torch::Tensor& masks) {
+  const std::int64_t n = masks.size(0);
   std::vector<torch::Tensor> features;
-  const auto whole = mask.to(torch::kFloat32).unsqueeze(0).unsqueeze(0);
   for (const auto& layer : maps) {
     const auto map = layer[index];
-    auto weight =
-        at::upsample_bilinear2d(whole, {map.size(1), map.size(2)}, false).squeeze(0).squeeze(0);
-    const double sum = weight.sum().item<double>();
-    // As numpy.isclose to zero, pixel for pixel: an empty mask stays empty.
-    if (weight.abs().max().item<float>() > 1e-8F) weight = weight / sum;
-    features.push_back((map * weight).sum({1, 2}));
+    auto weights = at::upsample_bilinear2d(masks.unsqueeze(1), {map.size(1), map.size(2)}, false)
+                       .view({n, -1});
+    // An empty mask stays empty.
+    const auto empty = weights.abs().amax({1}, true).le(1e-8);
+    weights = weights / weights.sum(1, true).masked_fill(empty, 1);
+    features.push_back(weights.mm(map.reshape({map.size(0), -1}).t()));
   }
-  return torch::cat(features);
+  return torch::cat(features, 1);
 }
 
 std::vector<std::string> default_feature_layers(TargetModel& network, const DataSet& data) {
@@ -116,14 +116,17 @@ torch::Tensor featurize(const PyramidFeaturizer& featurizer, const Preprocess& n
     }
     parallel_for(static_cast<std::int64_t>(rows.size()), threads, [&](std::int64_t i) {
       const torch::NoGradGuard no_gradients;
-      for (const Use& use : uses.at(rows[static_cast<std::size_t>(i)])) {
-        const auto vector =
-            PyramidFeaturizer::inside(maps, i, units[use.unit].masks[use.place]).contiguous();
+      const auto& here = uses.at(rows[static_cast<std::size_t>(i)]);
+      std::vector<torch::Tensor> masks;
+      for (const Use& use : here)
+        masks.push_back(units[use.unit].masks[use.place].to(torch::kFloat32));
+      const auto found = PyramidFeaturizer::inside(maps, i, torch::stack(masks)).contiguous();
+      for (std::size_t m = 0; m < here.size(); ++m)
         std::copy_n(
-            vector.data_ptr<float>(), vector.numel(),
+            found.data_ptr<float>() + static_cast<std::int64_t>(m) * features.size(2),
+            features.size(2),
             features.data_ptr<float>() +
-                (static_cast<std::int64_t>(use.unit * each + use.place)) * features.size(2));
-      }
+                static_cast<std::int64_t>(here[m].unit * each + here[m].place) * features.size(2));
     });
     rows.clear();
   };

@@ -24,9 +24,9 @@ class PyramidFeaturizer {
 
   /// Maps of images (n, 3, H, W), normalised for the network: one tensor (n, C, h, w) a layer.
   std::vector<torch::Tensor> maps(const torch::Tensor& images) const;
-  /// Features (D) of image `index` of maps(), inside a mask float32 (H, W).
+  /// Features (n, D) of image `index` of maps(), inside each of n masks, float32 (n, H, W).
   static torch::Tensor inside(const std::vector<torch::Tensor>& maps, std::int64_t index,
-                              const torch::Tensor& mask);
+                              const torch::Tensor& masks);
 
  private:
   TargetModel& network_;

@@ -22,28 +22,29 @@ constexpr std::int64_t kCells = 8;  // a unit's map is about this coarse
 std::vector<std::string> captions_for(Aspect aspect, const std::string& value) {
   switch (aspect) {
     case Aspect::shape:
-      return {value + " shapes", "objects shaped like a " + value};
+      return {value + " shapes", value + " outlines"};
     case Aspect::colour:
-      return {value + " objects", "things that are " + value};
+      return {value + " objects", value + " surfaces"};
     case Aspect::texture:
-      return {value + " patterns", "objects with a " + value + " pattern"};
+      return {value + " patterns", value + " textures"};
     case Aspect::size:
-      return {value + " objects", "things of " + value + " size"};
+      return {value + " things", value + " sizes"};
     case Aspect::background:
-      return {value + " in the background", "pictures with " + value};
+      return {value + " backgrounds", value + " around the object"};
   }
   return {};
 }
 
-/// The region a unit for `aspect` responds to, or a part of it: units see a coarse grid, and not
-/// all of it.
+/// The region a unit for `aspect` responds to, or a part of it: units see a coarse grid, and most
+/// of them not all of it.
 torch::Tensor response(const World& world, std::int64_t row, Aspect aspect, Random& random) {
   torch::Tensor region = world.object_mask(row).to(torch::kFloat32);
   if (aspect == Aspect::background) region = 1 - region;
-  if (random.below(2) == 0) return region;
+  const std::uint64_t fifths = 1 + 2 * random.below(3);  // of the cells
+  if (fifths == 5) return region;
   torch::Tensor cells = torch::empty({1, 1, kCells, kCells});
   for (std::int64_t i = 0; i < cells.numel(); ++i)
-    cells.data_ptr<float>()[i] = random.below(5) < 3 ? 1.0F : 0.0F;
+    cells.data_ptr<float>()[i] = random.below(5) < fifths ? 1.0F : 0.0F;
   const auto part =
       region *
       at::upsample_nearest2d(cells, {region.size(0), region.size(1)}).squeeze(0).squeeze(0);
@@ -118,8 +119,9 @@ Milan train_world_milan(const std::shared_ptr<const World>& world, TargetModel& 
   MilanTrainOptions options;
   options.embedding = 32;
   options.hidden = 64;
-  options.length = 8;
-  options.learning_rate = 5e-3;
+  options.length = 7;
+  options.batch = 128;
+  options.learning_rate = 6e-3;
   options.dropout = 0.2;
   options.epochs = asked.epochs;
   options.seed = context.run().seed;
@@ -129,11 +131,10 @@ Milan train_world_milan(const std::shared_ptr<const World>& world, TargetModel& 
   return milan;
 }
 
-std::filesystem::path world_milan(const WorldOptions& pictures, TargetModel& network,
-                                  const WorldMilanOptions& options,
+std::filesystem::path world_milan(TargetModel& network, const WorldMilanOptions& options,
                                   const std::filesystem::path& cache,
                                   const PluginContext& context) {
-  const auto world = std::make_shared<World>(pictures);
+  const auto world = std::make_shared<World>(options.world);
   std::string key = kVersion + (" " + network.fingerprint()) + " " + world->fingerprint();
   for (const std::uint64_t part : {context.run().seed, static_cast<std::uint64_t>(options.units),
                                    static_cast<std::uint64_t>(options.epochs)})

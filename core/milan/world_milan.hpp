@@ -23,16 +23,17 @@ struct WorldUnits {
 WorldUnits make_world_units(const World& world, std::int64_t count, std::uint64_t seed);
 
 struct WorldMilanOptions {
-  std::vector<std::string> layers;  ///< of the featuriser; empty: default_feature_layers()
-  std::int64_t units = 690;         ///< thirty an attribute
-  std::int64_t epochs = 30;
+  WorldOptions world{1200, 32, 0x51ab};  ///< its pictures; other ones than are explained
+  std::vector<std::string> layers;       ///< of the featuriser; empty: default_feature_layers()
+  std::int64_t units = 690;              ///< thirty an attribute
+  std::int64_t epochs = 24;
 };
 /// Trains a MILAN on made-up units as `network` sees them. Same bytes for any thread count.
 Milan train_world_milan(const std::shared_ptr<const World>& world, TargetModel& network,
                         const WorldMilanOptions& options, const PluginContext& context);
-/// The same from `cache`, where it is written under a key of everything it depends on; the file.
-std::filesystem::path world_milan(const WorldOptions& pictures, TargetModel& network,
-                                  const WorldMilanOptions& options,
+/// The same on options.world, from `cache`, where it is written under a key of everything it
+/// depends on; the file.
+std::filesystem::path world_milan(TargetModel& network, const WorldMilanOptions& options,
                                   const std::filesystem::path& cache, const PluginContext& context);
 
 }  // namespace linex
