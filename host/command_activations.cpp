@@ -2,6 +2,7 @@
 #include "core/base/files.hpp"
 #include "core/base/npy.hpp"
 #include "core/base/text.hpp"
+#include "core/math/row_source.hpp"
 #include "host/run_commands.hpp"
 #include "host/run_stages.hpp"
 #include "linex/error.hpp"
@@ -52,7 +53,8 @@ int run_concepts(PluginRegistry& registry, const Sections& raw) {
       const auto presence = labeler.object->presence();
       NpyWriter writer(place.out() / "concepts.npy", {presence->rows(), presence->cols()});
       const auto bar = place.context().progress("concepts", presence->rows(), "rows");
-      constexpr std::int64_t kTile = 256;
+      const RowSource source = presence_rows(*presence, all_columns(presence->cols()));
+      constexpr std::int64_t kTile = 1024;
       for (std::int64_t begin = 0; begin < presence->rows(); begin += kTile) {
         check_cancelled(place.context());
         Rows rows;
@@ -60,7 +62,7 @@ int run_concepts(PluginRegistry& registry, const Sections& raw) {
           rows.push_back(row);
         const auto count = static_cast<std::int64_t>(rows.size());
         const auto tile = torch::empty({count, presence->cols()});
-        presence->read(rows.data(), count, nullptr, 0, tile.data_ptr<float>());
+        read_tile(source, rows, 0, count, place.settings().threads, tile.data_ptr<float>());
         writer.append(tile);
         bar->advance(count);
       }

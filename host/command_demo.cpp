@@ -2,11 +2,15 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/base/files.hpp"
 #include "core/base/stats.hpp"
+#include "core/base/text.hpp"
 #include "core/milan/world_milan.hpp"
 #include "core/report/report.hpp"
+#include "core/text/tokenizer.hpp"
 #include "core/world/trained_world.hpp"
 #include "core/world/world.hpp"
+#include "core/world/world_siglip.hpp"
 #include "host/run_commands.hpp"
 #include "host/run_stages.hpp"
 #include "linex/error.hpp"
@@ -26,6 +30,7 @@ struct Method {
 /// Where the demo's files are.
 struct DemoFiles {
   fs::path world, network, milan;
+  WorldSiglip siglip;
 };
 
 /// The label maps of every aspect, as labeler.masks takes them.
@@ -44,6 +49,12 @@ std::vector<Method> methods(const DemoFiles& files) {
   const std::map<std::string, std::string> label{{"plugin", "label"}, {"hierarchy", hierarchy}};
   const std::map<std::string, std::string> recorded{
       {"plugin", "recorded"}, {"concepts", attributes}, {"names", names}};
+  const std::map<std::string, std::string> siglip{
+      {"plugin", "siglip"},
+      {"weights", files.siglip.weights.string()},
+      {"concepts", (files.world / "texts.txt").string()},
+      {"a", format_number(files.siglip.sigmoid.a)},
+      {"b", format_number(files.siglip.sigmoid.b)}};
   const std::map<std::string, std::string> pixels{
       {"plugin", "segmentation"},
       {"masks", mask_folders(files.world)},
@@ -71,6 +82,10 @@ std::vector<Method> methods(const DemoFiles& files) {
            "label",
            "class labels and their groups",
            {{"labeler", label}, {"solver", {{"plugin", "linear"}}}}},
+          {"LE(SigLIP)",
+           "siglip",
+           "words, as a small SigLIP sees",
+           {{"labeler", siglip}, {"solver", {{"plugin", "linear"}}}}},
           {"LE(attributes)",
            "attributes",
            "everything in the picture",
@@ -155,6 +170,14 @@ void explain_network(PluginRegistry& registry, const Sections& common,
   }
 }
 
+/// Words and phrases for SigLIP: attributes and class names.
+void write_texts(const World& world, const fs::path& file) {
+  std::string lines;
+  for (const auto& attribute : World::attribute_names()) lines += attribute + "\n";
+  for (const auto& name : world.class_names()) lines += name + "\n";
+  write_file_atomic(file, lines);
+}
+
 /// Only [run] makes sense here; the rest of the configuration is the demo.
 void check_sections(const Sections& raw) {
   for (const auto& [name, keys] : raw)
@@ -165,7 +188,7 @@ void check_sections(const Sections& raw) {
 
 }  // namespace
 
-int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
+int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& options) {
   check_sections(raw);
   Sections quiet = raw;
   // One table instead of each run's own messages.
@@ -184,7 +207,7 @@ int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
   pictures.seed = setup.settings().seed;
   WorldNetworkOptions network;
   WorldMilanOptions milan;
-  if (quick) {
+  if (options.quick) {
     milan.units = 92;
     milan.epochs = 5;
     pictures.images = 400;
@@ -196,7 +219,12 @@ int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
   std::printf("The embedded world: %lld pictures such as \"%s\".\n",
               static_cast<long long>(world.size()), world.caption(world.size() / 2).c_str());
   std::fflush(stdout);
-  DemoFiles files{out / "world", world_network(network, cache, setup.context()), {}};
+  DemoFiles files{out / "world",
+                  world_network(network, cache, setup.context()),
+                  {},
+                  options.train_siglip ? train_world_siglip({}, cache, setup.context())
+                                       : world_siglip(out / "siglip")};
+  write_texts(world, files.world / "texts.txt");
   const Sections common = common_sections(quiet, files, out);
   Workplace place(registry, common);
   std::printf("A small ResNet, trained on %lld others, names the class of %.0f %% of them.\n\n",
@@ -210,7 +238,12 @@ int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
   std::printf("  %-18s %-30s %-13s  %5s  %6s\n", "method", "concepts", "correlation", "units",
               "length");
   std::vector<RunSummary> summaries;
-  const auto all = methods(files);
+  auto all = methods(files);
+  if (!has_sentencepiece()) {
+    std::printf("  (LE(SigLIP) is left out: SentencePiece cannot be loaded here)\n");
+    all.erase(std::find_if(all.begin(), all.end(),
+                           [](const Method& method) { return method.folder == "siglip"; }));
+  }
   for (const auto& method : all) {
     summaries.push_back(explain_run(registry, sections_of(method, common, out)));
     print_row(method, summaries.back());
@@ -218,11 +251,12 @@ int run_demo(PluginRegistry& registry, const Sections& raw, bool quick) {
   }
   for (const NetworkKind kind : {NetworkKind::vgg, NetworkKind::vit}) {
     WorldNetworkOptions other{network.world, train_options(kind)};
-    if (quick) other.train.epochs = 2;
+    if (options.quick) other.train.epochs = 2;
     explain_network(registry, common, other, files, {"label", "attributes"});
   }
   for (std::size_t m = 0; m < all.size(); ++m)
-    if (all[m].folder == "label" || all[m].folder == "attributes") print_best(all[m], summaries[m]);
+    for (const char* shown : {"label", "siglip", "attributes"})
+      if (all[m].folder == shown) print_best(all[m], summaries[m]);
   std::printf("\nEach run is in %s/<method>; %s runs again with\n  linex explain --config %s\n",
               out.c_str(), all[0].title.c_str(), (out / all[0].folder / "run.ini").c_str());
   return 0;

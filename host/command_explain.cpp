@@ -71,7 +71,8 @@ RunSummary explain_in(Workplace& place) {
   const auto solver = place.open_solver();
   const auto evaluators = place.open_evaluators();
   const auto simulator = place.open_simulator(data, labeler);
-  check_rows(source, labeler);
+  // A labeler that looks at images does so here.
+  clock.time("concepts", [&] { check_rows(source, labeler); });
   const Split split = place.open_split(source.rows());
   source.check_units(place.options("run").text("units"));
   place.prepare_out();
@@ -134,7 +135,7 @@ int run_evaluate(PluginRegistry& registry, const Sections& raw,
       data, place.has_plugin("simulator") ? Named<ConceptLabeler>{} : place.open_labeler(data));
   const auto evaluators = place.open_evaluators();
   if (evaluators.empty()) throw usage_error("evaluator.plugin: name at least one evaluator");
-  check_rows(source, simulator);
+  clock.time("concepts", [&] { check_rows(source, simulator); });
   const Split split = place.open_split(source.rows());
   place.prepare_out();
 

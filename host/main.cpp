@@ -107,10 +107,11 @@ const std::vector<Command>& commands() {
          return run_calibrate(registry, arguments.sections,
                               found == arguments.values.end() ? "" : found->second);
        }},
-      {{"demo", "", {"quick"}, {}, true},
+      {{"demo", "", {"quick", "train-siglip"}, {}, true},
        "several methods on an embedded world; needs no file and no network connection",
        [](auto& registry, const auto& arguments) {
-         return run_demo(registry, arguments.sections, arguments.flags.at("quick"));
+         return run_demo(registry, arguments.sections,
+                         {arguments.flags.at("quick"), arguments.flags.at("train-siglip")});
        }},
       {{"milan-train", "", {}, {"captions", "epochs", "hidden"}, true},
        "trains a MILAN of your own (--captions FILE.csv: layer,unit,description)",

@@ -25,9 +25,12 @@ int run_concepts(PluginRegistry& registry, const Sections& raw);
 /// Fits a and b of simulator.plugin to the truth of labeler.plugin on the train rows; concepts in
 /// more than `max_share` ("" = 0.3) of them are left out, as the published fit did.
 int run_calibrate(PluginRegistry& registry, const Sections& raw, const std::string& max_share);
-/// Several methods on an embedded world; takes only [run]. `quick`: a smaller world and a network
-/// that has hardly learnt, in a few seconds.
-int run_demo(PluginRegistry& registry, const Sections& raw, bool quick);
+struct DemoOptions {
+  bool quick = false;         ///< a smaller world and networks that have hardly learnt, in seconds
+  bool train_siglip = false;  ///< instead of using the one that comes with linex; takes minutes
+};
+/// Several methods on an embedded world; takes only [run].
+int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& options);
 
 struct MilanTrainRequest {
   std::string captions;        ///< CSV: layer,unit,description; several rows a unit are welcome

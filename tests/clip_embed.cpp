@@ -44,7 +44,8 @@ int run(const std::vector<std::string>& arguments) {
     const auto images = linex::open_data_set(data);
     linex::Rows rows(static_cast<std::size_t>(images->size()));
     std::iota(rows.begin(), rows.end(), 0);
-    const auto pixels = linex::load_batch(*images, rows, model.preprocess(), 2);
+    const auto margin = model.crops_down() ? linex::Margin::down : linex::Margin::half_to_even;
+    const auto pixels = linex::load_batch(*images, rows, model.preprocess(), 2, margin);
     linex::write_npy(out / "pixels.npy", pixels);
     linex::write_npy(out / "images.npy", model.embed_images(pixels));
     return 0;

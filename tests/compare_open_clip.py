@@ -4,13 +4,13 @@ configurations: token ids, image embeddings and text embeddings, each side with 
 preprocessing and tokenizer.
 
     python3 -m venv venv && venv/bin/pip install torch torchvision open_clip_torch transformers \\
-        sentencepiece protobuf ftfy "pillow<12"
+        sentencepiece protobuf ftfy
     venv/bin/python tests/compare_open_clip.py build/release/tests/clip_embed DATA_FOLDER [CASE...]
 
 DATA_FOLDER holds clip/bpe_simple_vocab_16e6.txt.gz, concept_sets/20k.txt and imagenet_samples/.
-Pillow before 12, because the resize of Pillow 13 differs from what it was (9.4 and 11.3 are equal)
-by up to 12 grey levels on some images; linex has the older arithmetic, with which the published
-models were run.
+Pillow 13 resizes the heights of some tall images before their widths (python-pillow/Pillow#9549),
+which moves pixels by up to 12 grey levels. linex resizes widths first, as every Pillow before did
+and as the published models were run, and so does Pillow 13 in this script.
 
 Exits 1 when any embedding is off by more than 1e-3 of its length, or any token id differs."""
 import argparse
@@ -29,6 +29,7 @@ import open_clip.tokenizer
 import sentencepiece
 import torch
 import transformers
+import PIL
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -40,6 +41,19 @@ ENTITIES = ["&amp;", "&lt;b&gt;", "&eacute;", "&EACUTE;", "&notit;", "&#x41;", "
             "e\u0301", "\u1e9b\u0323", "\U0001F1E9\U0001F1EA", "\U0001F468\u200d\U0001F469"]
 RANGES = [(0x1F300, 0x1FAFF), (0x300, 0x370), (1, 0xA0), (0x20, 0x7F), (0x100, 0x250),
           (0x370, 0x600), (0x2000, 0x2070), (0x4E00, 0x4F00), (0xFF00, 0xFFF0), (0xAC00, 0xAD00)]
+
+
+def resize_widths_first():
+    """The arithmetic of Pillow before 13, whichever Pillow there is."""
+    if int(PIL.__version__.split(".")[0]) < 13:
+        return
+    resize = Image.Image.resize
+
+    def one_axis_at_a_time(image, size, *args, **options):
+        return resize(resize(image, (size[0], image.height), *args, **options), size, *args,
+                      **options)
+
+    Image.Image.resize = one_axis_at_a_time
 
 
 def hostile_texts(words, count=1000):
@@ -187,6 +201,7 @@ def main():
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("cases", nargs="*")
     arguments = parser.parse_args()
+    resize_widths_first()
     with tempfile.TemporaryDirectory() as work:
         check = Comparison(arguments.program, arguments.data, pathlib.Path(work))
         cases = {

@@ -180,6 +180,12 @@ TEST_F(Data, PreprocessFollowsTorchvision) {
   const torch::Tensor expected =
       whole(photo, 20, 25, Interpolation::bilinear).narrow(0, 2, 15).narrow(1, 5, 15).contiguous();
   EXPECT_TRUE(torch::equal(resize_and_crop(photo, preprocess), expected));
+  // (20 - 13) / 2 = 3.5: torchvision takes 4 rows off the top, transformers 3.
+  Preprocess odd = preprocess;
+  odd.crop = 13;
+  const torch::Tensor resized = whole(photo, 20, 25, Interpolation::bilinear).narrow(1, 6, 13);
+  EXPECT_TRUE(torch::equal(resize_and_crop(photo, odd), resized.narrow(0, 4, 13)));
+  EXPECT_TRUE(torch::equal(resize_and_crop(photo, odd, Margin::down), resized.narrow(0, 3, 13)));
 
   preprocess.mean = {0.485F, 0.456F, 0.406F};
   preprocess.std = {0.229F, 0.224F, 0.225F};

@@ -144,7 +144,7 @@ std::vector<std::string> EmbeddingLabeler::concepts() const {
   return concepts_;
 }
 
-std::shared_ptr<const Presence> EmbeddingLabeler::presence() { return presence_of(concepts()); }
+std::shared_ptr<const Presence> EmbeddingLabeler::presence() { return presence_of(concepts_); }
 
 bool EmbeddingLabeler::knows(const std::string& text) const { return !trim(text).empty(); }
 
@@ -213,17 +213,19 @@ const Tensor& EmbeddingLabeler::images() {
   if (!data_) throw std::logic_error("presence before attach()");
   const RunSettings& run = context_.run();
   const Preprocess preprocess = model_.preprocess();
+  const Margin margin = model_.crops_down() ? Margin::down : Margin::half_to_even;
   RowStoreOptions store;
   store.cache = run.cache;
   store.kind = "embeddings";
   store.rows = data_->size();
   store.half = half_;
   store.key = "image model=" + model_.fingerprint() + " preprocess=" + preprocess.describe() +
+              " margin=" + (margin == Margin::down ? "down" : "even") +
               " data=" + data_->fingerprint() + " half=" + (half_ ? "1" : "0") +
               " device=" + run.device.substr(0, 3);
   constexpr std::int64_t kBatch = 16;
   const LoadOptions load{run.batch > 0 ? run.batch : kBatch, run.threads,
-                         batches_ahead(run.device, run.threads)};
+                         batches_ahead(run.device, run.threads), margin};
   const Tensor embedded = stored_rows(
       store, context_, "embeddings", "images", [&](std::int64_t begin, std::int64_t end) {
         Rows rows(static_cast<std::size_t>(end - begin));

@@ -22,7 +22,7 @@ ImageSize size_of(const torch::Tensor& pixels) { return {pixels.size(0), pixels.
 }  // namespace
 
 torch::Tensor load_batch(const DataSet& data, const std::int64_t* rows, std::int64_t n,
-                         const Preprocess& preprocess, int threads) {
+                         const Preprocess& preprocess, int threads, Margin margin) {
   if (n == 0) return torch::empty({0, 3, 0, 0});
   torch::Tensor first = data.pixels(rows[0]);
   const ImageSize size = output_size(preprocess, size_of(first));
@@ -35,14 +35,15 @@ torch::Tensor load_batch(const DataSet& data, const std::int64_t* rows, std::int
       throw input_error("image " + data.name(rows[i]) + " is " + text_of(own) + ", but " +
                         data.name(rows[0]) + " is " + text_of(size) +
                         "; this network needs images of one size");
-    preprocess_image(pixels, preprocess, out + i * 3 * size.height * size.width);
+    preprocess_image(pixels, preprocess, out + i * 3 * size.height * size.width, margin);
   });
   return batch;
 }
 
 torch::Tensor load_batch(const DataSet& data, const Rows& rows, const Preprocess& preprocess,
-                         int threads) {
-  return load_batch(data, rows.data(), static_cast<std::int64_t>(rows.size()), preprocess, threads);
+                         int threads, Margin margin) {
+  return load_batch(data, rows.data(), static_cast<std::int64_t>(rows.size()), preprocess, threads,
+                    margin);
 }
 
 int batches_ahead(const std::string& device, int threads) {
@@ -69,7 +70,8 @@ struct BatchLoader::State {
 
   Batch load(std::int64_t begin) const {
     const std::int64_t n = std::min(options.batch, total() - begin);
-    return {begin, load_batch(*data, rows.data() + begin, n, preprocess, options.threads)};
+    return {begin,
+            load_batch(*data, rows.data() + begin, n, preprocess, options.threads, options.margin)};
   }
 
   void work() {

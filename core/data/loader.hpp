@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/data/preprocess.hpp"
 #include "linex/data.hpp"
 #include "linex/model.hpp"
 
@@ -14,9 +15,10 @@ namespace linex {
 /// float32 (n, 3, h, w): images `rows` of `data`, preprocessed. Throws Error(input) naming an image
 /// that cannot be read or whose size differs from the others' after preprocessing.
 torch::Tensor load_batch(const DataSet& data, const std::int64_t* rows, std::int64_t n,
-                         const Preprocess& preprocess, int threads);
+                         const Preprocess& preprocess, int threads,
+                         Margin margin = Margin::half_to_even);
 torch::Tensor load_batch(const DataSet& data, const Rows& rows, const Preprocess& preprocess,
-                         int threads);
+                         int threads, Margin margin = Margin::half_to_even);
 
 struct LoadOptions {
   std::int64_t batch = 16;
@@ -25,6 +27,7 @@ struct LoadOptions {
   /// nothing from it, so 0 (each batch is loaded when asked for, by all threads) is right for a CPU
   /// with up to 4 cores; use 2 with more cores or a GPU. See batches_ahead().
   int ahead = 0;
+  Margin margin = Margin::half_to_even;
 };
 
 /// A good LoadOptions::ahead for a network that runs on `device` with `threads` threads.

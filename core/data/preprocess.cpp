@@ -21,8 +21,9 @@ ImageSize resized_size(const Preprocess& preprocess, ImageSize in) {
                                : ImageSize{scaled, preprocess.size};
 }
 
-/// Python's int(round((length - crop) / 2)): half goes to even.
-std::int64_t crop_offset(std::int64_t length, std::int64_t crop) {
+/// Python's int(round((length - crop) / 2)), where half goes to even, or (length - crop) // 2.
+std::int64_t crop_offset(std::int64_t length, std::int64_t crop, Margin margin) {
+  if (margin == Margin::down) return (length - crop) / 2;
   return static_cast<std::int64_t>(std::nearbyint(static_cast<double>(length - crop) / 2.0));
 }
 
@@ -32,9 +33,9 @@ struct CropAxis {
   std::int64_t from, length, to;
 };
 
-CropAxis crop_axis(std::int64_t length, std::int64_t crop) {
+CropAxis crop_axis(std::int64_t length, std::int64_t crop, Margin margin) {
   if (crop == 0) return {0, length, 0};
-  if (crop <= length) return {crop_offset(length, crop), crop, 0};
+  if (crop <= length) return {crop_offset(length, crop, margin), crop, 0};
   return {0, length, (crop - length) / 2};
 }
 
@@ -47,15 +48,16 @@ ImageSize output_size(const Preprocess& preprocess, ImageSize in) {
 
 View network_view(const Preprocess& preprocess, ImageSize in) {
   const ImageSize resized = resized_size(preprocess, in);
-  const CropAxis rows = crop_axis(resized.height, preprocess.crop);
-  const CropAxis columns = crop_axis(resized.width, preprocess.crop);
+  const CropAxis rows = crop_axis(resized.height, preprocess.crop, Margin::half_to_even);
+  const CropAxis columns = crop_axis(resized.width, preprocess.crop, Margin::half_to_even);
   return {resized, rows.from - rows.to, columns.from - columns.to, output_size(preprocess, in)};
 }
 
-torch::Tensor resize_and_crop(const torch::Tensor& image, const Preprocess& preprocess) {
+torch::Tensor resize_and_crop(const torch::Tensor& image, const Preprocess& preprocess,
+                              Margin margin) {
   const ImageSize size = resized_size(preprocess, {image.size(0), image.size(1)});
-  const CropAxis rows = crop_axis(size.height, preprocess.crop);
-  const CropAxis columns = crop_axis(size.width, preprocess.crop);
+  const CropAxis rows = crop_axis(size.height, preprocess.crop, margin);
+  const CropAxis columns = crop_axis(size.width, preprocess.crop, margin);
   const Region region{rows.from, columns.from, rows.length, columns.length};
   torch::Tensor taken =
       resize_rgb(image, size.height, size.width, preprocess.interpolation, region);
@@ -66,8 +68,9 @@ torch::Tensor resize_and_crop(const torch::Tensor& image, const Preprocess& prep
   return padded;
 }
 
-void preprocess_image(const torch::Tensor& image, const Preprocess& preprocess, float* out) {
-  const torch::Tensor pixels = resize_and_crop(image, preprocess);
+void preprocess_image(const torch::Tensor& image, const Preprocess& preprocess, float* out,
+                      Margin margin) {
+  const torch::Tensor pixels = resize_and_crop(image, preprocess, margin);
   const std::int64_t plane = pixels.size(0) * pixels.size(1);
   const std::uint8_t* from = pixels.data_ptr<std::uint8_t>();
   std::array<float, 256> value;

@@ -9,7 +9,8 @@ namespace linex {
 
 namespace {
 
-constexpr std::int64_t kTileRows = 256;  // a tile of 8,000 columns stays near the cores
+// Rows for every thread to read; as few as stay near the cores where rows are long.
+constexpr std::int64_t kTileRows = 2048, kLeastRows = 256, kTileValues = std::int64_t{1} << 24;
 constexpr std::int64_t kColsPerTask = 256;
 constexpr int kTop = 5;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
@@ -53,9 +54,11 @@ struct Running {
 ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads, const Tick& tick) {
   const std::int64_t n = static_cast<std::int64_t>(rows.size()), cols = source.cols;
   Running running(static_cast<std::size_t>(cols));
-  std::vector<float> tile(static_cast<std::size_t>(std::min(n, kTileRows) * cols));
-  for (std::int64_t begin = 0; begin < n; begin += kTileRows) {
-    const std::int64_t count = std::min(kTileRows, n - begin);
+  const std::int64_t tile_rows =
+      std::clamp(kTileValues / std::max<std::int64_t>(cols, 1), kLeastRows, kTileRows);
+  std::vector<float> tile(static_cast<std::size_t>(std::min(n, tile_rows) * cols));
+  for (std::int64_t begin = 0; begin < n; begin += tile_rows) {
+    const std::int64_t count = std::min(tile_rows, n - begin);
     read_tile(source, rows, begin, count, threads, tile.data());
     if (begin == 0) std::copy_n(tile.begin(), cols, running.first.begin());
     parallel_for((cols + kColsPerTask - 1) / kColsPerTask, threads_for(count * cols * 8, threads),

@@ -11,7 +11,8 @@ namespace linex {
 
 namespace {
 
-constexpr std::int64_t kRowsPerRead = 64;
+// Presence from embeddings is a product, which wants rows; a thread wants a share of the tile.
+constexpr std::int64_t kRowsPerRead = 256;
 
 bool contiguous_range(const std::vector<std::int64_t>& ids) {
   for (std::size_t i = 1; i < ids.size(); ++i)

@@ -113,11 +113,13 @@ void write_safetensors(const std::filesystem::path& path,
   Json header = Json::object();
   std::string values;
   for (const auto& [name, tensor] : tensors) {
-    const torch::Tensor floats = tensor.to(torch::kCPU, torch::kFloat32).contiguous();
+    const bool half = tensor.scalar_type() == torch::kFloat16;
+    const torch::Tensor stored =
+        tensor.to(torch::kCPU, half ? torch::kFloat16 : torch::kFloat32).contiguous();
     const std::size_t begin = values.size();
-    values.append(static_cast<const char*>(floats.data_ptr()), floats.nbytes());
-    header[name] = {{"dtype", "F32"},
-                    {"shape", floats.sizes().vec()},
+    values.append(static_cast<const char*>(stored.data_ptr()), stored.nbytes());
+    header[name] = {{"dtype", half ? "F16" : "F32"},
+                    {"shape", stored.sizes().vec()},
                     {"data_offsets", {begin, values.size()}}};
   }
   std::string text = header.dump();

@@ -19,7 +19,8 @@ void read_safetensors(const std::shared_ptr<MappedFile>& file, const std::string
                       StateDict& into);
 /// Adds the tensors of all shards an index file names; they must lie beside it.
 void read_safetensors_index(const std::filesystem::path& index, StateDict& into);
-/// Writes float32 tensors, sorted by name, atomically: the same tensors give the same bytes.
+/// Writes float32 and float16 tensors, sorted by name, atomically: the same tensors give the same
+/// bytes.
 void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, torch::Tensor>& tensors);
 

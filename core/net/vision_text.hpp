@@ -73,6 +73,9 @@ class VisionText {
 
   const VisionTextConfig& config() const { return config_; }
   Preprocess preprocess() const;
+  /// Whether its own preprocessing halves an odd margin of the crop downwards, as Hugging Face's
+  /// processors do, and not to even, as torchvision does.
+  bool crops_down() const { return config_.vision_naming == Naming::hugging_face; }
   /// Digest of sizes, names and values.
   const std::string& fingerprint() const { return fingerprint_; }
 

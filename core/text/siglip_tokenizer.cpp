@@ -13,12 +13,16 @@ namespace {
 
 constexpr std::uint64_t kMaxModelBytes = 64ULL << 20;
 constexpr char kLibrary[] = "liblinex_sentencepiece.so";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kDeepBind = false;  // sanitizers forbid it
+#else
+constexpr bool kDeepBind = true;
+#endif
 
 /// Loads the module beside this library, once, for the life of the process.
 const linex_sentencepiece& sentencepiece() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  throw Error(ErrorKind::plugin, "SentencePiece needs RTLD_DEEPBIND, which sanitizers forbid");
-#else
+  if (!kDeepBind)
+    throw Error(ErrorKind::plugin, "SentencePiece needs RTLD_DEEPBIND, which sanitizers forbid");
   static const linex_sentencepiece* const functions = [] {
     Dl_info self{};
     dladdr(kLibrary, &self);
@@ -36,7 +40,6 @@ const linex_sentencepiece& sentencepiece() {
     return static_cast<const linex_sentencepiece*>(symbol);
   }();
   return *functions;
-#endif
 }
 
 class SiglipTokenizer final : public Tokenizer {
@@ -72,6 +75,8 @@ class SiglipTokenizer final : public Tokenizer {
 };
 
 }  // namespace
+
+bool has_sentencepiece() { return kDeepBind; }
 
 std::unique_ptr<Tokenizer> open_sentencepiece_model(const std::filesystem::path& path) {
   return std::make_unique<SiglipTokenizer>(path);

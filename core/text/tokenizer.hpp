@@ -39,6 +39,8 @@ class Tokenizer {
 /// what follows the end token). Throws Error(input) naming the file.
 std::unique_ptr<Tokenizer> open_clip_vocabulary(const std::filesystem::path& path);
 
+/// Whether SentencePiece can be loaded here; not under some sanitizers.
+bool has_sentencepiece();
 /// SigLIP's SentencePiece model (`spiece.model`) over clean_canonical text; ends, and is padded,
 /// with the model's end token. Throws Error(input) naming the file.
 std::unique_ptr<Tokenizer> open_sentencepiece_model(const std::filesystem::path& path);

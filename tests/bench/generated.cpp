@@ -72,6 +72,32 @@ Generated::Generated(const GeneratedOptions& options) : options_(options) {
     scale_[static_cast<std::size_t>(k)] = sample[k].item<float>();
 }
 
+// cos = (latent/R)·(s e) − (1/2)(2 s θ/R) for text (s e, −2 s θ/R, …) and image (latent/R, 1/2, …);
+// what is missing to length one goes into a coordinate that the other side has at zero.
+constexpr double kRadius = 16;  // R: more than the length of any latent vector
+constexpr double kShare = 0.9;  // s
+
+double Generated::embeddings_a() { return kSteepness * kRadius / kShare; }
+
+Generated::Embeddings Generated::embeddings(std::int64_t begin, std::int64_t n,
+                                            std::int64_t width) const {
+  const auto complete = [](torch::Tensor& rows, std::int64_t column) {
+    rows.select(1, column) = (1 - rows.square().sum(1)).clamp_min(0).sqrt();
+  };
+  Embeddings result{torch::zeros({n, width}), torch::zeros({options_.concepts, width})};
+  result.images.narrow(1, 0, kLatent) = latent(begin, n) / kRadius;
+  result.images.select(1, kLatent) = 0.5;
+  complete(result.images, kLatent + 1);
+  result.texts.narrow(1, 0, kLatent) = kShare * embedding_.t();
+  result.texts.select(1, kLatent) = -2 * kShare / kRadius * threshold_;
+  complete(result.texts, kLatent + 2);
+  return result;
+}
+
+torch::Tensor Generated::latent(std::int64_t begin, std::int64_t n) const {
+  return gaussian({n, kLatent}, stream(options_.seed, 5, static_cast<std::uint64_t>(begin)));
+}
+
 torch::Tensor Generated::similarity(const torch::Tensor& latent) const {
   torch::Tensor presence = at::mm(latent, embedding_);
   return presence.sub_(threshold_).mul_(kSteepness).sigmoid_();
@@ -94,7 +120,7 @@ torch::Tensor Generated::labels(const torch::Tensor& latent) const {
 
 Generated::Tile Generated::tile(std::int64_t begin, std::int64_t n) const {
   const std::uint64_t row = static_cast<std::uint64_t>(begin);
-  const torch::Tensor latent = gaussian({n, kLatent}, stream(options_.seed, 5, row));
+  const torch::Tensor latent = this->latent(begin, n);
   Tile tile;
   tile.presence = options_.kind == PresenceKind::labels ? labels(latent) : similarity(latent);
   tile.activations = torch::zeros({n, options_.units});

@@ -39,9 +39,18 @@ class Generated {
   Tile tile(std::int64_t begin, std::int64_t n) const;
   /// Shuffled 70/10/20, each part sorted.
   Split split() const;
+
+  /// Unit-length embeddings whose presence σ(a·cos) is that of the tiles (PresenceKind::similarity
+  /// only), in a space of `width` ≥ 51 dimensions.
+  struct Embeddings {
+    torch::Tensor images, texts;  // float32 (n, width), (C, width)
+  };
+  Embeddings embeddings(std::int64_t begin, std::int64_t n, std::int64_t width) const;
+  static double embeddings_a();
   std::vector<std::string> names() const;
 
  private:
+  torch::Tensor latent(std::int64_t begin, std::int64_t n) const;
   torch::Tensor similarity(const torch::Tensor& latent) const;
   torch::Tensor labels(const torch::Tensor& latent) const;
 

@@ -1,0 +1,76 @@
+// Presence from anybody's embeddings of images and concepts: two recorded matrices.
+#include "core/base/npy.hpp"
+#include "core/base/text.hpp"
+#include "core/concepts/embedding_presence.hpp"
+#include "linex/plugin.hpp"
+
+namespace {
+
+using linex::input_error;
+using linex::option::choice;
+using linex::option::real;
+using linex::option::required;
+using linex::option::text;
+
+/// The rows of a recorded matrix, each of length one.
+torch::Tensor unit_rows(const std::string& file) {
+  const torch::Tensor matrix = linex::map_npy(file);
+  if (matrix.dim() != 2 || matrix.numel() == 0)
+    throw input_error("labeler embeddings: " + file + " is not a matrix of embeddings");
+  return linex::normalized_rows(
+      matrix, [&](std::int64_t row) { return "row " + std::to_string(row) + " of " + file; });
+}
+
+class Embeddings final : public linex::ConceptLabeler {
+ public:
+  static constexpr std::array kOptions{
+      required(text("images", "", ".npy with the embeddings of N images (N, E), of any length")),
+      required(text("texts", "", ".npy with the embeddings of C concepts (C, E)")),
+      required(text("names", "", "list of the C concept names, one a line")),
+      real("a", 60, 1e-6, 1e6, "presence = sigmoid(a (cos + b)); the default is SigLIP L/16-384's"),
+      real("b", -0.09, -1e3, 1e3, "see a"),
+      choice("presence", "sigmoid", "sigmoid|cosine",
+             "cosine: as CLIP-Dissect compares (solver clip_dissect)"),
+  };
+
+  explicit Embeddings(const linex::PluginContext& context) {
+    const linex::OptionValues& options = context.options();
+    images_file_ = options.text("images");
+    const std::string &texts_file = options.text("texts"), &names_file = options.text("names");
+    names_ = linex::read_list(names_file);
+    const torch::Tensor images = unit_rows(images_file_), texts = unit_rows(texts_file);
+    const auto count = static_cast<std::size_t>(texts.size(0));
+    while (names_.size() > count && names_.back().empty()) names_.pop_back();
+    if (images.size(1) != texts.size(1))
+      throw input_error("labeler embeddings: " + images_file_ + " has embeddings of " +
+                        std::to_string(images.size(1)) + " numbers, " + texts_file + " of " +
+                        std::to_string(texts.size(1)) + "; record both with one model");
+    if (names_.size() != count)
+      throw input_error("labeler embeddings: " + names_file + " has " +
+                        std::to_string(names_.size()) + " names, " + texts_file + " has " +
+                        std::to_string(count) + " rows");
+    std::optional<linex::Sigmoid> sigmoid;
+    if (options.text("presence") == "sigmoid")
+      sigmoid = linex::Sigmoid{options.real("a"), options.real("b")};
+    presence_ = std::make_shared<linex::EmbeddingPresence>(images, texts, sigmoid);
+  }
+
+  void attach(std::shared_ptr<const linex::DataSet> data) override {
+    if (data && data->size() != presence_->rows())
+      throw input_error("labeler embeddings: " + images_file_ + " has " +
+                        std::to_string(presence_->rows()) + " rows, the data set " +
+                        std::to_string(data->size()));
+  }
+  std::vector<std::string> concepts() const override { return names_; }
+  std::shared_ptr<const linex::Presence> presence() override { return presence_; }
+
+ private:
+  std::string images_file_;
+  std::vector<std::string> names_;
+  std::shared_ptr<const linex::EmbeddingPresence> presence_;
+};
+
+}  // namespace
+
+LINEX_LABELER_PLUGIN(Embeddings, "embeddings", "0.1.0",
+                     "presence of concepts from recorded embeddings of images and concepts")
