@@ -180,6 +180,45 @@ TEST_F(SiglipRun, CalibrateRecoversAPlantedSigmoidFromTrainRowsOnly) {
   }
 }
 
+TEST_F(SiglipRun, RecordedEmbeddingsGiveTheSigmoidOfTheirCosines) {
+  torch::manual_seed(2);
+  const Tensor images = torch::randn({300, 24}), texts = torch::randn({11, 24});
+  write_npy(folder_ / "images.npy", images);
+  write_npy(folder_ / "texts.npy", texts.to(torch::kHalf));
+  std::string list;
+  for (int j = 0; j < 11; ++j) list += "text " + std::to_string(j) + "\n";
+  write("names.txt", list);
+  const std::string embeddings =
+      "concepts --labeler.plugin=embeddings --labeler.images=images.npy --labeler.texts=texts.npy "
+      "--labeler.names=names.txt --labeler.a=7 --labeler.b=0.1 --run.log-level=off --run.out=";
+  const Outcome outcome = run(embeddings + "embedded");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const auto unit = [](const Tensor& rows) { return rows / rows.norm(2, {1}, true); };
+  const Tensor wanted = at::sigmoid(
+      7 * (unit(images).matmul(unit(texts.to(torch::kHalf).to(torch::kFloat)).t()) + 0.1));
+  EXPECT_LT((map_npy(folder_ / "embedded/concepts.npy") - wanted).abs().max().item<double>(), 1e-5);
+
+  write_npy(folder_ / "narrow.npy", torch::randn({11, 23}));
+  Tensor none = texts.clone();
+  none[3].zero_();
+  write_npy(folder_ / "none.npy", none);
+  write("few.txt", "one\ntwo\n");
+  for (const auto& [option, part] :
+       std::vector<std::pair<std::string, std::string>>{{"texts=narrow.npy", "narrow.npy of 23"},
+                                                        {"texts=none.npy", "row 3 of none.npy"},
+                                                        {"texts=missing.npy", "missing.npy"},
+                                                        {"names=few.txt", "few.txt has 2 names"}}) {
+    const std::string key = option.substr(0, option.find('='));
+    std::string changed = embeddings + "wrong";
+    const auto at = changed.find("--labeler." + key + "=");
+    changed.replace(at, changed.find(' ', at) - at, "--labeler." + option);
+    const Outcome wrong = run(changed);
+    EXPECT_EQ(wrong.code, 3) << changed << "\n" << wrong.error;
+    EXPECT_EQ(std::count(wrong.error.begin(), wrong.error.end(), '\n'), 1) << wrong.error;
+    EXPECT_NE(wrong.error.find(part), std::string::npos) << wrong.error;
+  }
+}
+
 /// Each wrong input ends in exit code 3 and one line that names the file or the text.
 TEST_F(SiglipRun, WrongInputIsOneLine) {
   const std::string whole = read_file(folder_ / "siglip/weights.safetensors");

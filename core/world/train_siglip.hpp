@@ -16,7 +16,7 @@ struct SiglipTrainOptions {
   std::int64_t patch = 4;
   std::int64_t epochs = 30;
   std::int64_t batch = 64;
-  std::int64_t chunk = 32;  ///< images, and texts, one thread works on
+  std::int64_t chunk = 64;  ///< images, and texts, one thread works on
   double learning_rate = 1.5e-3;
   double weight_decay = 0.02;
   std::uint64_t seed = 0;

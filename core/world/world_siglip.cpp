@@ -36,7 +36,7 @@ constexpr const char* kVersion = "world siglip 1";
 /// "a large orange checkered triangle on brick" and an end.
 constexpr std::int64_t kContext = 12;
 /// What linex calibrate fits to core/world/siglip.safetensors on the pictures it was trained on.
-constexpr Sigmoid kShippedSigmoid{20, -0.2};
+constexpr Sigmoid kShippedSigmoid{41.7, -0.0941};
 
 std::string key_of(const World& world, const SiglipTrainOptions& train) {
   std::string text = kVersion + (" " + world.fingerprint());

@@ -12,7 +12,7 @@ namespace linex {
 
 /// How the world's SigLIP is made: on pictures that neither the network nor the explanations use.
 struct WorldSiglipOptions {
-  WorldOptions world{12800, 32, 0x51611b};
+  WorldOptions world{6400, 32, 0x51611b};
   SiglipTrainOptions train;  ///< seed and threads are taken from the run
 };
 
