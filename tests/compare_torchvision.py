@@ -2,11 +2,16 @@
 """Compares `linex activations` with torchvision's forward hooks, both through their own preprocessing.
 
     compare_torchvision.py LINEX [--images FOLDER] [--networks resnet18,...] [--formats zip,...]
+                           [--replace REPLACE_UNITS]
 
 LINEX is the binary. FOLDER has *.JPEG, *.jpg or *.png files anywhere below it; without it, noise
 pictures of several sizes are made. Every network has random weights, saved as a PyTorch zip and
 legacy checkpoint, as safetensors, and as scripted and traced TorchScript. Needs torch, torchvision
 and Pillow; ends with 77 (skipped) without them, 1 if a value differs by more than 1e-4 relative.
+
+With --replace (the binary tests/replace_units), logits with a unit of each layer replaced are
+compared with those of a hook that replaces it, and a layer's output put back has to give the plain
+logits bit for bit.
 """
 import argparse
 import json
@@ -123,12 +128,16 @@ def hooked(name, network, files):
     return {layer: torch.cat(values).numpy() for layer, values in kept.items()}
 
 
+def plugin_of(name, kind):
+    if kind in ("scripted", "traced"):
+        return "torchscript"
+    return next(plugin for plugin in ("resnet", "vgg", "vit") if name.startswith(plugin))
+
+
 def compare(linex, name, kind, weights, expected, root, out):
-    native = kind not in ("scripted", "traced")
-    plugin = next(kind for kind in ("resnet", "vgg", "vit") if name.startswith(kind)) if native else "torchscript"
     layers = LAYERS[name]
-    command = [linex, "activations", "--data.kind=image_folder", f"--data.root={root}", f"--model.plugin={plugin}",
-               f"--model.weights={weights}", f"--model.layer={','.join(layers)}", "--model.pool=avg",
+    command = [linex, "activations", "--data.kind=image_folder", f"--data.root={root}",
+               f"--model.plugin={plugin_of(name, kind)}", f"--model.weights={weights}", f"--model.layer={','.join(layers)}", "--model.pool=avg",
                f"--run.out={out}", "--run.cache=none", "--run.log-level=error"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     worst = 0.0
@@ -143,12 +152,45 @@ def compare(linex, name, kind, weights, expected, root, out):
     return worst <= TOLERANCE
 
 
+def replaced(network, layer, images, unit, value):
+    """Logits with all values of a unit of the layer replaced by a hook."""
+    def hook(_, __, out):
+        first = (out[0] if isinstance(out, tuple) else out).clone()
+        first.select(1 if first.dim() == 4 else -1, unit).fill_(value)
+        return (first,) + out[1:] if isinstance(out, tuple) else first
+    handle = network.get_submodule(layer).register_forward_hook(hook)
+    with torch.no_grad():
+        logits = network(images)
+    handle.remove()
+    return logits.numpy()
+
+
+def compare_replaced(tool, name, kind, network, weights, images, folder):
+    layers = [layer for layer in LAYERS[name] if not layer.endswith("self_attention")][-4:]
+    np.save(folder / "images.npy", images.numpy())
+    out = folder / "replaced"
+    out.mkdir(exist_ok=True)
+    ran = subprocess.run([tool, plugin_of(name, kind), weights, folder / "images.npy", "1", "0.5", out] + layers)
+    good, worst = ran.returncode == 0, 0.0
+    for layer in layers:
+        found, wanted = np.load(out / f"{layer}.npy"), replaced(network, layer, images, 1, 0.5)
+        difference = np.abs(found - wanted).max() / np.abs(wanted).max()
+        if not difference <= TOLERANCE:
+            print(f"FAILED {name} {kind} {layer} with a unit replaced: differs by {difference:.2e} relative")
+            good = False
+        worst = max(worst, difference)
+    print(f"{name:10} {kind:12} {len(layers)} layers replaced by themselves: {'same bits' if ran.returncode == 0 else 'DIFFER'}"
+          f"; a unit replaced: worst relative difference {worst:.1e}", flush=True)
+    return good
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("linex")
     parser.add_argument("--images")
     parser.add_argument("--networks", default=",".join(LAYERS))
     parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--replace")
     given = parser.parse_args()
     good = True
     with tempfile.TemporaryDirectory() as temporary:
@@ -169,6 +211,9 @@ def main():
                 weights = save(network, kind, temporary)
                 out = temporary / "out"
                 good &= compare(given.linex, name, kind, weights, expected, root, out)
+                if given.replace:
+                    images = torch.stack([preprocess(name, path) for path in files[:3]])
+                    good &= compare_replaced(given.replace, name, kind, network, weights, images, temporary)
                 weights.unlink()
     return 0 if good else 1
 

@@ -28,7 +28,7 @@ int piece_workers(const ExecutionOptions& options) {
 std::int64_t preferred_batch(std::int64_t side, const ExecutionOptions& options) {
   const bool small = side > 0 && side <= kSmallSide;
   if (!options.device.is_cpu()) return small ? 1024 : 128;
-  return (small ? 64 : 8) * std::max<std::int64_t>(2, options.threads);
+  return (small ? 128 : 8) * std::max<std::int64_t>(2, options.threads);
 }
 
 torch::Tensor to_result(const torch::Tensor& value) {

@@ -31,7 +31,8 @@ void check_images(const torch::Tensor& images) {
 ImageModel::ImageModel(BuiltNetwork built, const RunSettings& run)
     : network_(std::move(built.network)),
       fingerprint_(std::move(built.fingerprint)),
-      preprocess_(built.preprocess) {
+      preprocess_(built.preprocess),
+      side_(built.side) {
   execution_.device = torch::Device(run.device);
   execution_.threads = run.threads;
   network_.to(execution_.device);
@@ -61,8 +62,8 @@ std::unique_ptr<ModelTail> ImageModel::split(const torch::Tensor& images,
 }
 
 std::int64_t ImageModel::preferred_batch() const {
-  const std::int64_t side = preprocess_.crop ? preprocess_.crop : preprocess_.size;
-  return linex::preferred_batch(side, execution_);
+  const std::int64_t resized = preprocess_.crop ? preprocess_.crop : preprocess_.size;
+  return linex::preferred_batch(resized ? resized : side_, execution_);
 }
 
 LinearHead ImageModel::linear_head(const std::string& layer) const {

@@ -16,6 +16,7 @@ struct BuiltNetwork {
   std::string arch;         ///< what was built or inferred, e.g. "resnet50"
   std::string fingerprint;  ///< NetworkBuilder::fingerprint()
   Preprocess preprocess;    ///< as the published weights of that architecture want it
+  std::int64_t side = 0;    ///< of images that preprocess takes as they are; 0: any
 };
 
 /// TargetModel over a Network. Runs on RunSettings::device with RunSettings::threads; results are
@@ -37,6 +38,7 @@ class ImageModel : public TargetModel {
   Network network_;
   std::string fingerprint_;
   Preprocess preprocess_;
+  std::int64_t side_;
   ExecutionOptions execution_;
 };
 

@@ -82,6 +82,7 @@ class ResNetBuilder {
     built.arch = spec_.arch;
     built.fingerprint = net_.fingerprint();
     built.preprocess = preprocess();
+    built.side = spec_.small_stem ? 32 : 0;
     return built;
   }
 
