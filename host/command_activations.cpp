@@ -1,8 +1,12 @@
 // linex activations, linex concepts: one stage alone, as .npy files.
+#include <numeric>
+
+#include "core/base/csv.hpp"
 #include "core/base/files.hpp"
 #include "core/base/npy.hpp"
 #include "core/base/text.hpp"
 #include "core/math/row_source.hpp"
+#include "core/math/top_rows.hpp"
 #include "host/run_commands.hpp"
 #include "host/run_stages.hpp"
 #include "linex/error.hpp"
@@ -14,6 +18,28 @@ namespace {
 void write_labels(const Workplace& place, const std::shared_ptr<const DataSet>& data) {
   if (data && !data->labels().empty())
     write_npy(place.out() / "labels.npy", torch::tensor(data->labels(), torch::kInt64));
+}
+
+/// layer,unit,rank,row,image,activation: the images on which each unit is most active.
+void write_top_images(const Workplace& place, const Source& source, const RecordedLayers& recorded,
+                      const std::shared_ptr<const DataSet>& data) {
+  constexpr std::int64_t kImages = 10;
+  std::string table = csv_record({"layer", "unit", "rank", "row", "image", "activation"});
+  for (std::size_t l = 0; l < recorded.layers.size(); ++l) {
+    const auto& values = recorded.layers[l];
+    Rows rows(static_cast<std::size_t>(values.size(0)));
+    std::iota(rows.begin(), rows.end(), 0);
+    TopRows top(values.size(1), kImages);
+    top.add(values, rows.data(), place.settings().threads);
+    for (std::int64_t unit = 0; unit < top.columns(); ++unit) {
+      int rank = 0;
+      for (const auto& item : top.of(unit))
+        table += csv_record({source.layers[l], std::to_string(unit), std::to_string(++rank),
+                             std::to_string(item.row), data ? data->name(item.row) : "",
+                             format_number(item.value)});
+    }
+  }
+  write_file_atomic(place.out() / "top_images.csv", table);
 }
 
 }  // namespace
@@ -35,6 +61,7 @@ int run_activations(PluginRegistry& registry, const Sections& raw) {
                 source.layers[l].c_str());
   }
   if (recorded.logits.defined()) write_npy(place.out() / "logits.npy", recorded.logits);
+  write_top_images(place, source, recorded, data);
   write_labels(place, data);
   RunSummary summary;
   finish_run(place, summary, clock);

@@ -133,6 +133,7 @@ std::shared_ptr<const DataSet> Workplace::open_data() {
   request.root = data.text("root");
   request.limit = data.integer("limit");
   request.part = data.text("part");
+  request.labels = data.text("labels");
   request.skip_unreadable = data.text("on_error") == "skip";
   request.threads = settings_.threads;
   request.log = log_.get();

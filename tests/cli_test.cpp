@@ -256,6 +256,15 @@ TEST_F(Cli, ConceptsAndActivationsAreWritten) {
   EXPECT_EQ(read_file(folder_ / "c/concept_names.txt"), read_file(folder_ / "names.txt"));
   ASSERT_EQ(run("activations " + recorded_ + "--run.out=a").code, 0);
   EXPECT_TRUE(torch::equal(map_npy(folder_ / "a/activations.npy"), activations_));
+  const CsvTable top = read_csv(folder_ / "a/top_images.csv");
+  ASSERT_EQ(top.rows.size(), static_cast<std::size_t>(10 * activations_.size(1)));
+  const auto order = std::get<1>(activations_.select(1, 2).sort(/*stable=*/true, 0, true));
+  for (std::size_t rank = 0; rank < 10; ++rank) {
+    const auto& row = top.rows[20 + rank];
+    EXPECT_EQ(row[1], "2");
+    EXPECT_EQ(row[2], std::to_string(rank + 1));
+    EXPECT_EQ(row[3], std::to_string(order[static_cast<std::int64_t>(rank)].item<std::int64_t>()));
+  }
 }
 
 TEST_F(Cli, WrongOptionsAreNamedWithASuggestion) {

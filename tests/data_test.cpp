@@ -62,6 +62,14 @@ class Data : public ::testing::Test {
     return open_data_set(options);
   }
 
+  static std::shared_ptr<DataSet> open_coarse(const fs::path& root) {
+    DataOptions options;
+    options.kind = "cifar100";
+    options.root = root;
+    options.labels = "coarse";
+    return open_data_set(options);
+  }
+
   struct Warnings : Logger {
     void write(LogLevel level, std::string_view message) override {
       if (level == LogLevel::warning) lines.emplace_back(message);
@@ -334,6 +342,14 @@ TEST_F(Data, CifarBinaryFiles) {
   write("hundred/test.bin", fine);
   EXPECT_EQ(open(folder_ / "hundred", "cifar100")->labels()[0], 99);
   EXPECT_EQ(open(folder_ / "hundred", "cifar100")->class_names()[99], "worm");
+  const auto coarse = open_coarse(folder_ / "hundred");
+  EXPECT_EQ(coarse->labels()[0], 1);
+  EXPECT_EQ(coarse->class_names().size(), 20u);
+  EXPECT_EQ(coarse->class_names()[1], "fish");
+  fine[0] = 20;
+  write("group/test.bin", fine);
+  EXPECT_NE(message_of([&] { open_coarse(folder_ / "group"); }).find("not below 20"),
+            std::string::npos);
 
   write("short/test_batch.bin", records.substr(1));
   EXPECT_NE(message_of([&] { open(folder_ / "short", "cifar10"); }).find("3073"),
@@ -382,6 +398,10 @@ TEST_F(Data, CifarPythonFiles) {
 
   write("hundred/test", cifar_pickle("fine_labels", {99, 0}, pixels));
   EXPECT_EQ(open(folder_ / "hundred", "cifar100")->labels()[0], 99);
+  EXPECT_NE(message_of([&] { open_coarse(folder_ / "hundred"); }).find("no data and labels"),
+            std::string::npos);
+  write("groups/test", cifar_pickle("coarse_labels", {19, 0}, pixels));
+  EXPECT_EQ(open_coarse(folder_ / "groups")->labels()[0], 19);
   const auto problem = [&](const std::string& content) {
     write("bad/test_batch", content);
     return message_of([&] { open(folder_ / "bad", "cifar10"); });

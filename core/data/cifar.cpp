@@ -40,6 +40,18 @@ const char* const kNames100 =
     "porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper "
     "snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
     "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm";
+const char* const kNamesCoarse =
+    "aquatic_mammals fish flowers food_containers fruit_and_vegetables "
+    "household_electrical_devices household_furniture insects large_carnivores "
+    "large_man-made_outdoor_things large_natural_outdoor_scenes large_omnivores_and_herbivores "
+    "medium_mammals non-insect_invertebrates people reptiles small_mammals trees vehicles_1 "
+    "vehicles_2";
+
+const char* names_of(CifarLabels labels) {
+  return labels == CifarLabels::ten    ? kNames10
+         : labels == CifarLabels::fine ? kNames100
+                                       : kNamesCoarse;
+}
 
 class CifarDataSet final : public DataSet {
  public:
@@ -102,16 +114,21 @@ std::vector<fs::path> find_files(const fs::path& root, const std::string& part, 
 std::shared_ptr<DataSet> open_cifar(const DataOptions& options, int classes) {
   if (options.part != "train" && options.part != "test")
     throw usage_error("data.part is '" + options.part + "'; use train or test");
+  if (options.labels != "fine" && options.labels != "coarse")
+    throw usage_error("data.labels is '" + options.labels + "'; use fine or coarse");
+  const CifarLabels labels = classes == 10              ? CifarLabels::ten
+                             : options.labels == "fine" ? CifarLabels::fine
+                                                        : CifarLabels::coarse;
   std::error_code ignored;
   std::vector<fs::path> paths{options.root};
   if (!fs::is_regular_file(options.root, ignored))
     paths = find_files(options.root, options.part, classes);
   std::vector<CifarFile> files;
-  for (const auto& path : paths) files.push_back(read_cifar_file(path, classes));
+  for (const auto& path : paths) files.push_back(read_cifar_file(path, labels));
   const std::size_t limit =
       options.limit > 0 ? static_cast<std::size_t>(options.limit) : std::size_t(-1);
-  return std::make_shared<CifarDataSet>(
-      std::move(files), limit, split(classes == 10 ? kNames10 : kNames100, ' '), options.part);
+  return std::make_shared<CifarDataSet>(std::move(files), limit, split(names_of(labels), ' '),
+                                        options.part);
 }
 
 }  // namespace linex

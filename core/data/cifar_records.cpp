@@ -11,30 +11,32 @@ namespace fs = std::filesystem;
 
 namespace {
 
-Error not_cifar(const fs::path& path, int classes, const std::string& why) {
-  return input_error(path.string() + " is not a CIFAR-" + std::to_string(classes) +
+Error not_cifar(const fs::path& path, CifarLabels kind, const std::string& why) {
+  return input_error(path.string() + " is not a CIFAR-" + std::to_string(cifar_kind(kind)) +
                      " file: " + why);
 }
 
-void check_label(const fs::path& path, std::size_t record, std::int64_t label, int classes) {
+void check_label(const fs::path& path, std::size_t record, std::int64_t label, CifarLabels kind) {
+  const int classes = cifar_classes(kind);
   if (label >= 0 && label < classes) return;
   throw input_error(path.string() + " record " + std::to_string(record) + ": label " +
                     std::to_string(label) + " is not below " + std::to_string(classes));
 }
 
 /// One or two label bytes (CIFAR-100: coarse, fine), then the planes; nothing else.
-CifarFile read_binary(std::shared_ptr<MappedFile> file, const fs::path& path, int classes) {
-  const std::size_t label_bytes = classes == 10 ? 1 : 2;
+CifarFile read_binary(std::shared_ptr<MappedFile> file, const fs::path& path, CifarLabels kind) {
+  const std::size_t label_bytes = kind == CifarLabels::ten ? 1 : 2;
+  const std::size_t label = kind == CifarLabels::fine ? 1 : 0;
   const std::size_t size = label_bytes + kCifarPixels;
   if (file->size() % size != 0)
     throw not_cifar(
-        path, classes,
+        path, kind,
         std::to_string(file->size()) + " bytes is not a multiple of " + std::to_string(size));
   CifarFile result;
   for (std::size_t at = 0; at < file->size(); at += size) {
     const unsigned char* record = file->data() + at;
-    check_label(path, at / size, record[label_bytes - 1], classes);
-    result.records.push_back({record + label_bytes, record[label_bytes - 1]});
+    check_label(path, at / size, record[label], kind);
+    result.records.push_back({record + label_bytes, record[label]});
   }
   result.owner = std::move(file);
   return result;
@@ -56,25 +58,28 @@ const std::string* array_bytes(const PickleValue* array) {
   return bytes ? &bytes->text : nullptr;
 }
 
-/// {"data": uint8 (n, 3072), "labels" or "fine_labels": list of n, ...}
-CifarFile read_pickled(const MappedFile& file, const fs::path& path, int classes) {
+/// {"data": uint8 (n, 3072), "labels" or "fine_labels" and "coarse_labels": list of n, ...}
+CifarFile read_pickled(const MappedFile& file, const fs::path& path, CifarLabels kind) {
   const auto tree = std::make_shared<PickleTree>(
       std::string_view(reinterpret_cast<const char*>(file.data()), file.size()), path.string());
   const std::string* pixels = array_bytes(lookup(tree->root(), "data"));
-  const PickleValue* labels = lookup(tree->root(), classes == 10 ? "labels" : "fine_labels");
+  const char* const key = kind == CifarLabels::ten    ? "labels"
+                          : kind == CifarLabels::fine ? "fine_labels"
+                                                      : "coarse_labels";
+  const PickleValue* labels = lookup(tree->root(), key);
   if (!pixels || !labels || !labels->is(PickleValue::Kind::list))
-    throw not_cifar(path, classes, "the pickle holds no data and labels of that kind");
+    throw not_cifar(path, kind, "the pickle holds no data and labels of that kind");
   const std::size_t n = labels->items.size();
   if (pixels->size() / kCifarPixels != n || pixels->size() % kCifarPixels != 0)
     throw not_cifar(
-        path, classes,
+        path, kind,
         std::to_string(n) + " labels, but " + std::to_string(pixels->size()) + " bytes of pixels");
   CifarFile result;
   for (std::size_t i = 0; i < n; ++i) {
     const PickleValue* label = labels->items[i];
     if (!label || !label->is(PickleValue::Kind::integer))
-      throw not_cifar(path, classes, "label " + std::to_string(i) + " is not a number");
-    check_label(path, i, label->integer, classes);
+      throw not_cifar(path, kind, "label " + std::to_string(i) + " is not a number");
+    check_label(path, i, label->integer, kind);
     result.records.push_back(
         {reinterpret_cast<const unsigned char*>(pixels->data()) + i * kCifarPixels,
          label->integer});
@@ -85,12 +90,12 @@ CifarFile read_pickled(const MappedFile& file, const fs::path& path, int classes
 
 }  // namespace
 
-CifarFile read_cifar_file(const fs::path& path, int classes) {
+CifarFile read_cifar_file(const fs::path& path, CifarLabels labels) {
   const auto file = std::make_shared<MappedFile>(path);
   // A pickle of protocol 2 or later; no binary record begins so, since labels are below 100.
   constexpr unsigned char kPickle = 0x80;
-  return file->data()[0] == kPickle ? read_pickled(*file, path, classes)
-                                    : read_binary(file, path, classes);
+  return file->data()[0] == kPickle ? read_pickled(*file, path, labels)
+                                    : read_binary(file, path, labels);
 }
 
 }  // namespace linex

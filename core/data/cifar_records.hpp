@@ -14,7 +14,7 @@ inline constexpr std::int64_t kCifarPixels = 3 * kCifarPlane;
 
 struct CifarRecord {
   const unsigned char* planes = nullptr;  ///< red, green, blue, each kCifarPlane bytes by rows
-  std::int64_t label = 0;                 ///< below the number of classes; CIFAR-100: the fine one
+  std::int64_t label = 0;                 ///< below the number of classes
 };
 
 struct CifarFile {
@@ -22,8 +22,16 @@ struct CifarFile {
   std::vector<CifarRecord> records;
 };
 
-/// Reads a file of either form. `classes` is 10 or 100. Throws Error(input) naming the file when it
-/// is neither, or a label is out of range. Pickles are never executed.
-CifarFile read_cifar_file(const std::filesystem::path& path, int classes);
+/// Which labels: CIFAR-10's, or one of the two kinds that CIFAR-100 has.
+enum class CifarLabels { ten, fine, coarse };
+constexpr int cifar_classes(CifarLabels labels) {
+  return labels == CifarLabels::ten ? 10 : labels == CifarLabels::fine ? 100 : 20;
+}
+/// Number in the data set's name.
+constexpr int cifar_kind(CifarLabels labels) { return labels == CifarLabels::ten ? 10 : 100; }
+
+/// Reads a file of either form. Throws Error(input) naming the file when it is neither, or a label
+/// is out of range. Pickles are never executed.
+CifarFile read_cifar_file(const std::filesystem::path& path, CifarLabels labels);
 
 }  // namespace linex

@@ -17,6 +17,7 @@ struct DataOptions {
   std::string kind = "image_folder";  ///< one of data_kinds()
   std::filesystem::path root;
   std::string part = "test";     ///< cifar10, cifar100: test or train
+  std::string labels = "fine";   ///< cifar100: fine (100 classes) or coarse (20)
   std::int64_t limit = 0;        ///< only the first rows, 0 = all
   bool skip_unreadable = false;  ///< data.on_error=skip
   int threads = 1;
@@ -35,7 +36,8 @@ const std::vector<std::string>& data_kinds();
 /// * image_folder: torchvision's ImageFolder. Classes are the sorted sub-folder names, files are
 ///   sorted within each; a folder that holds only images is a data set without classes.
 /// * cifar10, cifar100: the published files, binary or python (root: their folder or the one above,
-///   or one file); `part` chooses train or test.
+///   or one file); `part` chooses train or test, `labels`
+///   which of CIFAR-100's two.
 /// * places365: `val_256/`, `places365_val.txt` and, for names, `categories_places365.txt`.
 /// * csv: a file (root) with columns `path` (relative to it) and, if it likes, `label` (a class
 ///   number or a name).
