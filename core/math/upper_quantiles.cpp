@@ -8,13 +8,24 @@
 #include <utility>
 
 #include "core/base/parallel.hpp"
+#include "core/base/wide.hpp"
 
 namespace linex {
 
 namespace {
 
 constexpr std::int64_t kLeastCapacity = 1024, kMostCapacity = 1 << 16;
-constexpr std::int64_t kStreamsPerTask = 8;
+constexpr std::int64_t kStreamsPerTask = 32;
+constexpr std::int64_t kChunk = 16;  // values looked at together: nearly all lie below the floor
+constexpr std::int64_t kCompactionsPerFloor = 8;
+
+/// A NaN is not above anything.
+LINEX_WIDE bool any_above(const float* values, std::int64_t n, float floor) {
+  int above = 0;
+#pragma omp simd reduction(| : above)
+  for (std::int64_t i = 0; i < n; ++i) above |= values[i] > floor;
+  return above != 0;
+}
 
 }  // namespace
 
@@ -28,7 +39,8 @@ UpperQuantiles::UpperQuantiles(std::int64_t streams, std::int64_t total,
   if (total < 1 || !(options.quantile >= 0 && options.quantile <= 1))
     throw std::logic_error("UpperQuantiles: no values or a quantile outside [0, 1]");
   const std::int64_t each = options.memory_bytes / std::max<std::int64_t>(1, 4 * streams);
-  if (options.method == QuantileMethod::automatic) exact_ = 2 * needed_ <= each;
+  if (options.method == QuantileMethod::automatic)
+    exact_ = 2 * needed_ <= std::max(each, 4 * kLeastCapacity);
   // Half a level is promoted at a time, so there are about log2(needed / capacity) + 2 levels.
   const double levels = 3 + std::log2(1 + static_cast<double>(needed_) /
                                               static_cast<double>(std::max(each, kLeastCapacity)));
@@ -52,24 +64,27 @@ void UpperQuantiles::add(const torch::Tensor& values, int threads) {
   const float* const data = dense.data_ptr<float>();
   parallel_for((streams + kStreamsPerTask - 1) / kStreamsPerTask, threads, [&](std::int64_t task) {
     const std::int64_t end = std::min(streams, (task + 1) * kStreamsPerTask);
-    for (std::int64_t k = task * kStreamsPerTask; k < end; ++k)
-      for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t k = task * kStreamsPerTask; k < end; ++k)
         add(streams_[static_cast<std::size_t>(k)], data + (i * streams + k) * width, width);
   });
   added_ += n * width;
 }
 
 void UpperQuantiles::add(Stream& stream, const float* values, std::int64_t n) const {
-  for (std::int64_t i = 0; i < n; ++i) {
-    // A NaN would be neither above nor below; it counts as below.
-    if (!(values[i] > stream.floor)) continue;
-    auto& buffer = stream.levels.front();
-    buffer.push_back(values[i]);
-    if (static_cast<std::int64_t>(buffer.size()) < capacity_) continue;
-    if (exact_)
-      shrink_exact(stream);
-    else
-      compact(stream);
+  for (std::int64_t begin = 0; begin < n; begin += kChunk) {
+    const std::int64_t end = std::min(n, begin + kChunk);
+    if (!any_above(values + begin, end - begin, stream.floor)) continue;
+    for (std::int64_t i = begin; i < end; ++i) {
+      if (!(values[i] > stream.floor)) continue;
+      auto& buffer = stream.levels.front();
+      buffer.push_back(values[i]);
+      if (static_cast<std::int64_t>(buffer.size()) < capacity_) continue;
+      if (exact_)
+        shrink_exact(stream);
+      else
+        compact(stream);
+    }
   }
 }
 
@@ -86,14 +101,20 @@ void UpperQuantiles::compact(Stream& stream) const {
     if (static_cast<std::int64_t>(stream.levels[level].size()) < capacity_) continue;
     if (level + 1 == stream.levels.size()) stream.levels.emplace_back();
     auto& buffer = stream.levels[level];
-    std::sort(buffer.begin(), buffer.end());
     // The largest half stays as it is; of the others every second one now stands for two.
     const std::size_t lower = buffer.size() / 4 * 2;
+    const auto middle = buffer.begin() + static_cast<std::ptrdiff_t>(lower);
+    std::nth_element(buffer.begin(), middle, buffer.end());
+    std::sort(buffer.begin(), middle);
     for (std::size_t i = stream.random.below(2); i < lower; i += 2)
       stream.levels[level + 1].push_back(buffer[i]);
     buffer.erase(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(lower));
   }
-  // Whatever has `needed` values above it cannot be the quantile.
+  if (++stream.compactions % kCompactionsPerFloor == 1) raise_floor(stream);
+}
+
+/// Whatever has `needed` values above it cannot be the quantile.
+void UpperQuantiles::raise_floor(Stream& stream) const {
   std::vector<std::pair<float, std::int64_t>> weighted;
   for (std::size_t level = 0; level < stream.levels.size(); ++level)
     for (const float value : stream.levels[level])

@@ -43,11 +43,13 @@ class UpperQuantiles {
   struct Stream {
     float floor;                             // values up to here are certainly below the quantile
     std::vector<std::vector<float>> levels;  // a value at level l stands for 2^l
+    std::int64_t compactions = 0;
     Random random{0};
   };
   void add(Stream& stream, const float* values, std::int64_t n) const;
   void shrink_exact(Stream& stream) const;
   void compact(Stream& stream) const;
+  void raise_floor(Stream& stream) const;
   float exact_value(const Stream& stream) const;
   float sketched_value(const Stream& stream) const;
 
