@@ -55,6 +55,8 @@ std::vector<Method> methods(const DemoFiles& files) {
       {"concepts", (files.world / "texts.txt").string()},
       {"a", format_number(files.siglip.sigmoid.a)},
       {"b", format_number(files.siglip.sigmoid.b)}};
+  auto cosines = siglip;
+  cosines["presence"] = "cosine";
   const std::map<std::string, std::string> pixels{
       {"plugin", "segmentation"},
       {"masks", mask_folders(files.world)},
@@ -76,8 +78,8 @@ std::vector<Method> methods(const DemoFiles& files) {
             {"solver", {{"plugin", "milan"}, {"checkpoint", files.milan.string()}}}}},
           {"CLIP-Dissect",
            "clip_dissect",
-           "everything in the picture",
-           {{"labeler", recorded}, {"solver", {{"plugin", "clip_dissect"}}}}},
+           "words, as a small SigLIP sees",
+           {{"labeler", cosines}, {"simulator", siglip}, {"solver", {{"plugin", "clip_dissect"}}}}},
           {"LE(Label)",
            "label",
            "class labels and their groups",
@@ -240,9 +242,11 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
   std::vector<RunSummary> summaries;
   auto all = methods(files);
   if (!has_sentencepiece()) {
-    std::printf("  (LE(SigLIP) is left out: SentencePiece cannot be loaded here)\n");
-    all.erase(std::find_if(all.begin(), all.end(),
-                           [](const Method& method) { return method.folder == "siglip"; }));
+    std::printf("  (what needs SigLIP is left out: SentencePiece cannot be loaded here)\n");
+    const auto needs_it = [](const Method& method) {
+      return method.sections.at("labeler").at("plugin") == "siglip";
+    };
+    all.erase(std::remove_if(all.begin(), all.end(), needs_it), all.end());
   }
   for (const auto& method : all) {
     summaries.push_back(explain_run(registry, sections_of(method, common, out)));

@@ -166,7 +166,7 @@ class Planted : public ::testing::Test {
         fs::temp_directory_path() / ("linex_planted_" + std::to_string(::getpid()));
     context_ = new conformance::TestContext(probe_test::context());
     WorldNetworkOptions trained;
-    trained.world.images = 2400;
+    trained.world.images = 1600;
     trained.train.epochs = 5;
     auto state = load_weights(world_network(trained, cache, *context_));
     auto features =
