@@ -62,35 +62,50 @@ TEST_F(AblationMath, LinearResponseIsTheLossOfChangedLogits) {
 
 TEST_F(AblationMath, TabulatedResponseApproachesTheExactOne) {
   LinearResponse exact(logits, labels, actual, weight, 1.1);
-  const auto low = torch::full({50}, -1.0F), high = torch::full({50}, 3.0F);
   const auto s = torch::linspace(-0.99, 2.99, 50);
   std::vector<float> truth(50), slope(50), near(50), near_slope(50);
   exact.evaluate(s.data_ptr<float>(), truth.data(), slope.data());
   double before = 1e9;
   for (const std::int64_t count : {4, 8, 16}) {
-    auto losses = torch::empty({count, 50});
+    auto losses = torch::empty({count, 50}), values = torch::empty({count, 50});
     const auto at = TabulatedResponse::nodes(-1, 3, count);
     EXPECT_TRUE(std::is_sorted(at.begin(), at.end()));
     for (std::int64_t j = 0; j < count; ++j) {
-      const auto value = torch::full({50}, at[static_cast<std::size_t>(j)], torch::kFloat32);
-      exact.evaluate(value.data_ptr<float>(), losses[j].data_ptr<float>(), nullptr);
+      values[j].fill_(at[static_cast<std::size_t>(j)]);
+      exact.evaluate(values[j].data_ptr<float>(), losses[j].data_ptr<float>(), nullptr);
     }
-    TabulatedResponse table(losses, low, high);
+    TabulatedResponse table(values, losses);
     table.evaluate(s.data_ptr<float>(), near.data(), near_slope.data());
     double error = 0;
     for (int i = 0; i < 50; ++i) error = std::max<double>(error, std::abs(near[i] - truth[i]));
     EXPECT_LT(error, before / 4);
     before = error;
   }
-  EXPECT_LT(before, 1e-5);
-  for (int i = 0; i < 50; ++i) EXPECT_NEAR(near_slope[i], slope[i], 2e-4);
-  // Outside the table: its tangent, no wild polynomial.
-  const auto beyond = torch::full({50}, 4.0F), end = torch::full({50}, 3.0F);
-  TabulatedResponse table(torch::stack({actual, actual * 2, actual * 3}), low, high);
-  std::vector<float> at_end(50), slope_end(50), out(50);
-  table.evaluate(end.data_ptr<float>(), at_end.data(), slope_end.data());
-  table.evaluate(beyond.data_ptr<float>(), out.data(), nullptr);
-  for (int i = 0; i < 50; ++i) EXPECT_NEAR(out[i], at_end[i] + slope_end[i], 1e-5);
+  EXPECT_LT(before, 1e-4);
+  for (int i = 0; i < 50; ++i) EXPECT_NEAR(near_slope[i], slope[i], 2e-3);
+}
+
+TEST_F(AblationMath, TabulatedResponseGoesThroughItsValues) {
+  // x³ for the first image, through values in any order, two of them equal; a constant beside it.
+  const auto values =
+      torch::tensor({{2.0F, 5.0F}, {-1.0F, 5.0F}, {0.5F, 5.0F}, {2.0F, 5.0F}, {1.0F, 5.0F}});
+  const auto losses =
+      torch::tensor({{8.0F, 7.0F}, {-1.0F, 7.0F}, {0.125F, 7.0F}, {8.0F, 7.0F}, {1.0F, 7.0F}});
+  TabulatedResponse table(values, losses);
+  for (const float x : {-1.0F, 0.0F, 0.5F, 1.5F, 2.0F}) {
+    const float s[] = {x, 5.0F};
+    float loss[2], slope[2];
+    table.evaluate(s, loss, slope);
+    EXPECT_NEAR(loss[0], x * x * x, 1e-5);
+    EXPECT_NEAR(slope[0], 3 * x * x, 1e-4);
+    EXPECT_EQ(loss[1], 7);
+    EXPECT_EQ(slope[1], 0);
+  }
+  const float beyond[] = {4.0F, 9.0F};  // the tangent at 2
+  float loss[2];
+  table.evaluate(beyond, loss, nullptr);
+  EXPECT_NEAR(loss[0], 8 + 12 * 2, 1e-4);
+  EXPECT_EQ(loss[1], 7);
 }
 
 TEST_F(AblationMath, TemperatureOfScaledLogitsIsFound) {
@@ -119,6 +134,12 @@ TEST_F(AblationMath, PerfectSimulationKeepsEverythingAndTheMeanNothing) {
   const auto fit = calibrate(response, wrong, original, {400, 1e-2});
   EXPECT_NEAR(fit.scale, 1.5, 0.05);
   EXPECT_NEAR(fit.offset, 0.3, 0.05);
+  ASSERT_EQ(fit.path.size(), 401U);
+  const auto visited = visited_range(0.5, fit);
+  for (const auto& [scale, offset] : fit.path) {
+    EXPECT_LE(visited.low, 0.5 * scale + offset);
+    EXPECT_GE(visited.high, 0.5 * scale + offset);
+  }
   EXPECT_FALSE(normalise_simulation(torch::full({5}, 0.3F), 0, 1, 1).defined());
   const auto matched = normalise_simulation(wrong, 2, 0.5, 0.8);
   EXPECT_NEAR(matched.mean().item<double>(), 2, 1e-5);

@@ -94,43 +94,65 @@ std::vector<double> TabulatedResponse::nodes(double low, double high, std::int64
   return values;
 }
 
-TabulatedResponse::TabulatedResponse(const torch::Tensor& losses, const torch::Tensor& low,
-                                     const torch::Tensor& high)
-    : low_(low.contiguous()), high_(high.contiguous()) {
-  const std::int64_t count = losses.size(0), n = losses.size(1);
-  require(count >= 2 && low.size(0) == n && high.size(0) == n,
-          "TabulatedResponse: losses must be (count >= 2, n) with n ends");
-  auto transform = torch::empty({count, count}, torch::kFloat64);
-  auto entry = transform.accessor<double, 2>();
-  // nodes() ascends: node j is -cos(theta_j), so T_m there is (-1)^m cos(m theta_j).
-  for (std::int64_t j = 0; j < count; ++j)
-    for (std::int64_t m = 0; m < count; ++m)
-      entry[j][m] = (m == 0 ? 1.0 : 2.0) / count * (m % 2 ? -1 : 1) *
-                    std::cos(kPi * m * (2.0 * j + 1) / (2.0 * count));
-  coefficients_ = losses.to(torch::kFloat64).t().matmul(transform).contiguous();
+TabulatedResponse::TabulatedResponse(const torch::Tensor& values, const torch::Tensor& losses) {
+  require(values.dim() == 2 && values.sizes() == losses.sizes() && values.size(0) >= 2,
+          "TabulatedResponse: values and losses must be (count >= 2, n)");
+  const std::int64_t count = values.size(0), n = values.size(1);
+  nodes_ = values.to(torch::kFloat64).t().contiguous();
+  coefficients_ = torch::zeros({n, count}, torch::kFloat64);
+  low_ = nodes_.amin(1).contiguous();
+  high_ = nodes_.amax(1).contiguous();
+  const auto wanted = losses.to(torch::kFloat64).t().contiguous();
+  double* low = low_.data_ptr<double>();
+  double* high = high_.data_ptr<double>();
+  for (std::int64_t i = 0; i < n; ++i) {
+    double* x = nodes_.data_ptr<double>() + i * count;
+    double* c = coefficients_.data_ptr<double>() + i * count;
+    if (!(high[i] > low[i])) high[i] = low[i] + 1;  // one value: a constant
+    for (std::int64_t j = 0; j < count; ++j) x[j] = 2 * (x[j] - low[i]) / (high[i] - low[i]) - 1;
+    std::vector<double> y(static_cast<std::size_t>(count));
+    for (std::int64_t j = 0; j < count; ++j) y[j] = wanted.data_ptr<double>()[i * count + j];
+    // Newton's divided differences in Leja's order, each value as far from those before as can be:
+    // stable for many values. One all but equal to an earlier one would divide by rounding.
+    std::int64_t kept = 0;
+    for (; kept < count; ++kept) {
+      std::int64_t farthest = kept;
+      double most = -1, nearest = 2;
+      for (std::int64_t j = kept; j < count; ++j) {
+        double product = 1, gap = 2;
+        for (std::int64_t k = 0; k < kept; ++k) {
+          product *= 2 * std::abs(x[j] - x[k]);
+          gap = std::min(gap, std::abs(x[j] - x[k]));
+        }
+        if (kept == 0) product = std::abs(x[j]);
+        if (product > most) most = product, nearest = gap, farthest = j;
+      }
+      if (nearest < 1e-3) break;
+      std::swap(x[kept], x[farthest]);
+      std::swap(y[kept], y[farthest]);
+      double value = y[kept];
+      for (std::int64_t k = 0; k < kept; ++k) value = (value - c[k]) / (x[kept] - x[k]);
+      c[kept] = value;
+    }
+    for (; kept < count; ++kept) x[kept] = 0, c[kept] = 0;
+  }
 }
 
 void TabulatedResponse::evaluate(const float* s, float* loss, float* slope) {
   const std::int64_t count = coefficients_.size(1);
-  const double* coefficients = coefficients_.data_ptr<double>();
-  const float* low = low_.data_ptr<float>();
-  const float* high = high_.data_ptr<float>();
   for (std::int64_t i = 0; i < rows(); ++i) {
-    const double* c = coefficients + i * count;
-    const double half = 0.5 * (static_cast<double>(high[i]) - low[i]);
-    const double x = (s[i] - 0.5 * (static_cast<double>(high[i]) + low[i])) / half;
+    const double* node = nodes_.data_ptr<double>() + i * count;
+    const double* c = coefficients_.data_ptr<double>() + i * count;
+    const double low = low_.data_ptr<double>()[i], high = high_.data_ptr<double>()[i];
+    const double x = 2 * (s[i] - low) / (high - low) - 1;
     const double inside = std::clamp(x, -1.0, 1.0);
-    // T_m and its derivative by their recurrences; counts are small.
-    double t0 = 1, t1 = inside, d0 = 0, d1 = 1;
-    double value = c[0] + c[1] * t1, derivative = c[1];
-    for (std::int64_t m = 2; m < count; ++m) {
-      const double t2 = 2 * inside * t1 - t0, d2 = 2 * t1 + 2 * inside * d1 - d0;
-      value += c[m] * t2;
-      derivative += c[m] * d2;
-      t0 = t1, t1 = t2, d0 = d1, d1 = d2;
+    double value = c[count - 1], derivative = 0;
+    for (std::int64_t m = count - 2; m >= 0; --m) {
+      derivative = derivative * (inside - node[m]) + value;
+      value = value * (inside - node[m]) + c[m];
     }
     loss[i] = static_cast<float>(value + derivative * (x - inside));
-    if (slope) slope[i] = static_cast<float>(derivative / half);
+    if (slope) slope[i] = static_cast<float>(2 * derivative / (high - low));
   }
 }
 
@@ -145,6 +167,7 @@ Calibration calibrate(UnitResponse& response, const torch::Tensor& simulated,
   std::vector<float> values(n), loss(n), slope(n);
   constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
   double parameter[2] = {1, 0}, first[2] = {0, 0}, second[2] = {0, 0};
+  Calibration fit{1, 0, {{1.0, 0.0}}};
   for (int step = 1; step <= options.steps; ++step) {
     for (std::int64_t i = 0; i < n; ++i)
       values[i] = static_cast<float>(parameter[0] * predicted[i] + parameter[1]);
@@ -164,14 +187,27 @@ Calibration calibrate(UnitResponse& response, const torch::Tensor& simulated,
       const double deviation = std::sqrt(second[p] / (1 - std::pow(kBeta2, step)));
       parameter[p] -= options.learning_rate * mean / (deviation + kEpsilon);
     }
+    fit.path.emplace_back(parameter[0], parameter[1]);
   }
-  return {parameter[0], parameter[1]};
+  fit.scale = parameter[0];
+  fit.offset = parameter[1];
+  return fit;
 }
 
-ValueRange calibration_range(double simulated, const CalibrationOptions& options) {
-  const double reach = options.steps * options.learning_rate;
+ValueRange likely_range(double simulated, const CalibrationOptions& options) {
+  // Adam moves a parameter by about learning_rate a step at most.
+  const double reach = 0.5 * options.steps * options.learning_rate;
   const double a = simulated * (1 - reach), b = simulated * (1 + reach);
   return {std::min(a, b) - reach, std::max(a, b) + reach};
+}
+
+ValueRange visited_range(double simulated, const Calibration& fit) {
+  ValueRange range{simulated, simulated};
+  for (const auto& [scale, offset] : fit.path) {
+    range.low = std::min(range.low, scale * simulated + offset);
+    range.high = std::max(range.high, scale * simulated + offset);
+  }
+  return range;
 }
 
 torch::Tensor normalise_simulation(const torch::Tensor& simulated, double mean, double deviation,

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace linex {
@@ -46,24 +47,24 @@ class LinearResponse final : public UnitResponse {
 /// polynomial through them; beyond them its tangent.
 class TabulatedResponse final : public UnitResponse {
  public:
-  /// The values at which to tabulate [low, high]: `count` ≥ 2 Chebyshev points, ascending.
+  /// Where to tabulate [low, high]: `count` ≥ 2 Chebyshev points, ascending.
   static std::vector<double> nodes(double low, double high, std::int64_t count);
 
-  /// `losses` float32 (count, n): row j is the loss at nodes(low_i, high_i, count)[j] for image i;
-  /// `low` and `high` float32 (n), low < high.
-  TabulatedResponse(const torch::Tensor& losses, const torch::Tensor& low,
-                    const torch::Tensor& high);
-  std::int64_t rows() const override { return coefficients_.size(0); }
+  /// `values` and `losses` float32 (count, n): column i has the values at which image i was
+  /// tabulated, in any order. Values that coincide count once.
+  TabulatedResponse(const torch::Tensor& values, const torch::Tensor& losses);
+  std::int64_t rows() const override { return nodes_.size(0); }
   void evaluate(const float* s, float* loss, float* slope) override;
 
  private:
-  torch::Tensor coefficients_;  // float64 (n, count), of Chebyshev polynomials on [-1, 1]
-  torch::Tensor low_, high_;
+  torch::Tensor nodes_, coefficients_;  // float64 (n, count), of Newton's form on [-1, 1]
+  torch::Tensor low_, high_;            // float64 (n): -1 and 1 there
 };
 
 /// s = scale·ŝ + offset.
 struct Calibration {
   double scale = 1, offset = 0;
+  std::vector<std::pair<double, double>> path;  ///< (scale, offset) at every step, first to last
 };
 
 struct CalibrationOptions {
@@ -76,12 +77,15 @@ struct CalibrationOptions {
 Calibration calibrate(UnitResponse& response, const torch::Tensor& simulated,
                       const torch::Tensor& original_loss, const CalibrationOptions& options);
 
-/// An interval that calibrate() does not leave for a row whose simulated value is `simulated`:
-/// scale and offset move by about learning_rate a step.
+/// Values of a row.
 struct ValueRange {
   double low, high;
 };
-ValueRange calibration_range(double simulated, const CalibrationOptions& options);
+/// Where a calibration is likely to take a row whose simulated value is `simulated`: half of what
+/// `options` allow scale and offset to move.
+ValueRange likely_range(double simulated, const CalibrationOptions& options);
+/// Where `path` took it.
+ValueRange visited_range(double simulated, const Calibration& fit);
 
 /// The published `norm` mode: z-scores of `simulated` (over its own rows, unbiased) times
 /// deviation·correlation plus mean. float32 (n); undefined tensor where `simulated` is constant.

@@ -16,6 +16,9 @@ using linex::kNone;
 using linex::Status;
 namespace option = linex::option;
 
+/// How many of the values at which a unit's effect is tabulated find out where its fit goes.
+std::int64_t scouts(std::int64_t nodes) { return std::max<std::int64_t>(3, nodes / 3); }
+
 /// What the published score needs to know of one unit on the validation rows.
 struct UnitFacts {
   double mean = 0, deviation = 0;  // of the actual pooled values; unbiased
@@ -33,9 +36,9 @@ class SimulationAblation final : public linex::Evaluator {
                      "a replaced map is the actual one shifted, or constant"),
       option::choice("head", "auto", "auto|general",
                      "auto updates the logits directly where the rest of the network is linear"),
-      option::integer("nodes", 8, 2, 64,
-                      "values at which optim tabulates a unit's effect, where the rest is not "
-                      "linear"),
+      option::integer("nodes", 6, 2, 64,
+                      "values at which optim tabulates a unit's effect on each image, where the "
+                      "rest is not linear"),
       option::integer("steps", 100, 0, 100000, "Adam steps of optim"),
       option::real("learning_rate", 1e-2, 0, 10, "of these steps")};
 
@@ -220,25 +223,10 @@ class SimulationAblation final : public linex::Evaluator {
 
     std::vector<linex::Calibration> fits(units.size());
     if (optim_) {
-      std::vector<linex::Variant> variants;
-      std::vector<std::pair<torch::Tensor, torch::Tensor>> ranges;
-      for (const auto i : scored) {
-        ranges.push_back(value_ranges(val.simulated[i]));
-        const auto& [low, high] = ranges.back();
-        const auto at = linex::TabulatedResponse::nodes(-1, 1, nodes);
-        for (const double x : at)
-          variants.push_back(
-              {units[static_cast<std::size_t>(i)], (low + high) * 0.5 + (high - low) * (0.5 * x)});
-      }
-      const auto losses =
-          linex::run_variants("ablation: fit", job, val.rows, variants, temperature, context_);
-      for (std::size_t j = 0; j < scored.size(); ++j) {
-        const auto first = static_cast<std::int64_t>(j) * nodes;
-        linex::TabulatedResponse response(losses.variants.narrow(0, first, nodes), ranges[j].first,
-                                          ranges[j].second);
-        fits[static_cast<std::size_t>(scored[j])] =
-            linex::calibrate(response, val.simulated[scored[j]], losses.plain, calibration_);
-      }
+      const std::int64_t first = std::min(nodes, scouts(nodes));
+      fit_tabulated(job, units, scored, val, first, temperature, fits);
+      if (nodes - first >= 2)
+        fit_tabulated(job, units, scored, val, nodes - first, temperature, fits);
     }
 
     struct Place {
@@ -276,13 +264,49 @@ class SimulationAblation final : public linex::Evaluator {
     return scores;
   }
 
-  /// Ends of the values optim can reach on each row: float32 (n) each.
-  std::pair<torch::Tensor, torch::Tensor> value_ranges(const torch::Tensor& simulated) const {
+  /// Tabulates each scored unit's effect on the validation loss at `nodes` values, where `fits`
+  /// went before or, the first time, may well go, and fits scale and offset anew.
+  void fit_tabulated(const linex::VariantJob& job, const std::vector<std::int64_t>& units,
+                     const std::vector<std::int64_t>& scored, const Part& val, std::int64_t nodes,
+                     double temperature, std::vector<linex::Calibration>& fits) const {
+    std::vector<linex::Variant> variants;
+    const auto at = linex::TabulatedResponse::nodes(-1, 1, nodes);
+    for (const auto i : scored) {
+      const auto [low, high] = value_ranges(val.simulated[i], fits[static_cast<std::size_t>(i)]);
+      for (const double x : at)
+        variants.push_back(
+            {units[static_cast<std::size_t>(i)], (low + high) * 0.5 + (high - low) * (0.5 * x)});
+    }
+    const auto outcome =
+        linex::run_variants("ablation: fit", job, val.rows, variants, temperature, context_);
+    for (std::size_t j = 0; j < scored.size(); ++j) {
+      const auto first = static_cast<std::int64_t>(j) * nodes;
+      std::vector<torch::Tensor> values, losses{outcome.variants.narrow(0, first, nodes)};
+      for (std::int64_t v = first; v < first + nodes; ++v)
+        values.push_back(variants[static_cast<std::size_t>(v)].values.unsqueeze(0));
+      if (fill_ == linex::Fill::shift) {
+        // The unchanged image is one more point, for nothing; and where the loss's change turns
+        // its sign.
+        values.push_back(val.actual[scored[j]].unsqueeze(0));
+        losses.push_back(outcome.plain.unsqueeze(0));
+      }
+      linex::TabulatedResponse response(torch::cat(values), torch::cat(losses));
+      fits[static_cast<std::size_t>(scored[j])] =
+          linex::calibrate(response, val.simulated[scored[j]], outcome.plain, calibration_);
+    }
+  }
+
+  /// Ends of the values to tabulate on each row: float32 (n) each.
+  std::pair<torch::Tensor, torch::Tensor> value_ranges(const torch::Tensor& simulated,
+                                                       const linex::Calibration& before) const {
     auto low = torch::empty_like(simulated), high = torch::empty_like(simulated);
     for (std::int64_t i = 0; i < simulated.size(0); ++i) {
-      const auto range = linex::calibration_range(simulated.data_ptr<float>()[i], calibration_);
-      low.data_ptr<float>()[i] = static_cast<float>(range.low);
-      high.data_ptr<float>()[i] = static_cast<float>(range.high);
+      const double s = simulated.data_ptr<float>()[i];
+      const auto range = before.path.empty() ? linex::likely_range(s, calibration_)
+                                             : linex::visited_range(s, before);
+      const double margin = 0.25 * (range.high - range.low) + 1e-3;
+      low.data_ptr<float>()[i] = static_cast<float>(range.low - margin);
+      high.data_ptr<float>()[i] = static_cast<float>(range.high + margin);
     }
     return {low, high};
   }
