@@ -45,12 +45,13 @@ bool take(const std::string& key, const std::string& value, const std::string& p
 }
 
 BenchmarkMethod read_method(const std::string& section, const std::string& name, const Keys& keys) {
-  BenchmarkMethod method{name, "", {}, {}};
+  BenchmarkMethod method{name, "", {}, {}, {}};
   for (const auto& [key, value] : keys) {
     if (key == "file")
       method.file = value;
     else if (!take(key, value, "labeler", method.labeler) &&
-             !take(key, value, "solver", method.solver))
+             !take(key, value, "solver", method.solver) &&
+             !take(key, value, "simulator", method.simulator))
       throw usage_error("[" + section + "]: unknown key '" + key + "'");
   }
   if (!method.file.empty() && !method.solver.empty())
@@ -96,7 +97,7 @@ BenchmarkPlan plan_benchmark(const BenchmarkConfiguration& configuration) {
     }
   }
   if (plan.networks.empty()) plan.networks.push_back({"network", {}, {}});
-  if (plan.methods.empty()) plan.methods.push_back({"method", "", {}, {}});
+  if (plan.methods.empty()) plan.methods.push_back({"method", "", {}, {}, {}});
   return plan;
 }
 
@@ -120,9 +121,12 @@ std::vector<std::string> benchmark_keys(PluginRegistry& registry, const Sections
       for (const auto& spec : section("data").keys) keys.push_back(name + ".data." + spec.name);
       add(name + ".", PluginKind::model, value_of(name, "plugin"), value_of("model", "plugin"));
     } else if (!name_after(name, kMethod).empty()) {
-      for (const char* key : {".file", ".labeler", ".solver"}) keys.push_back(name + key);
+      for (const char* key : {".file", ".labeler", ".solver", ".simulator"})
+        keys.push_back(name + key);
       add(name + ".labeler.", PluginKind::labeler, value_of(name, "labeler"),
           value_of("labeler", "plugin"));
+      add(name + ".simulator.", PluginKind::labeler, value_of(name, "simulator"),
+          value_of("simulator", "plugin"));
       const std::string solver = value_of("solver", "plugin");
       add(name + ".solver.", PluginKind::solver, value_of(name, "solver"),
           solver.empty() ? "linear" : solver);
@@ -147,6 +151,7 @@ Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
   Sections sections = sections_of(plan, network, out);
   overlay(sections["labeler"], method.labeler);
   overlay(sections["solver"], method.solver);
+  overlay(sections["simulator"], method.simulator);
   for (const char* name : {"labeler", "solver", "simulator", "evaluator"})
     for (auto& [key, value] : sections[name]) value = for_network(value, network);
   sections["run"]["out"] = (out / network.name / method.name).string();

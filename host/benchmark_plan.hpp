@@ -23,8 +23,9 @@ struct BenchmarkNetwork {
 
 struct BenchmarkMethod {
   std::string name;
-  std::string file;                                    ///< published explanations, or ""
-  std::map<std::string, std::string> labeler, solver;  ///< with their `plugin`, over the base's
+  std::string file;  ///< published explanations, or ""
+  /// With their `plugin`, over the base's.
+  std::map<std::string, std::string> labeler, solver, simulator;
 };
 
 struct BenchmarkPlan {
@@ -43,8 +44,8 @@ BenchmarkPlan plan_benchmark(const BenchmarkConfiguration& configuration);
 std::vector<std::string> benchmark_keys(PluginRegistry& registry, const Sections& first_look);
 
 /// The configuration of a network's shared stages (out/NETWORK) or of one run
-/// (out/NETWORK/METHOD); all share out/cache. "{network}" in a method's values becomes the network's
-/// name, for files that differ between networks.
+/// (out/NETWORK/METHOD); all share out/cache. "{network}" in a method's values becomes the
+/// network's name, for files that differ between networks.
 Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
                      const std::filesystem::path& out);
 Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,

@@ -2,7 +2,8 @@
 //
 //   [network NAME]  plugin, layer, pool and the model plugin's options; data.KEY overrides [data]
 //   [method NAME]   file = FILE.csv, or labeler = PLUGIN and solver = PLUGIN with their options as
-//                   labeler.KEY and solver.KEY; "{network}" in a value is the network's name
+//                   labeler.KEY and solver.KEY, its own simulator too; "{network}" in a value is
+//                   the network's name
 //
 // --world needs no configuration: five methods on three networks of the embedded world.
 // Everything else is as for explain, and shared: [data], [evaluator], [simulator], [run].
@@ -173,8 +174,8 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
                  evaluate(job, explanations, outcome.simulator, evaluators, clock));
   }
   if (file.explanations.empty())
-    throw input_error(given_file + " holds no explanation of " +
-                      join(network.source.layers, ", ") + " of the network '" + network.name + "'");
+    throw input_error(given_file + " holds no explanation of " + join(network.source.layers, ", ") +
+                      " of the network '" + network.name + "'");
   write_explanations(result, file);
   write_file_atomic(done, key + "\n");
   for (const auto& journal : journals) fs::remove(journal);
