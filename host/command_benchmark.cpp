@@ -101,7 +101,7 @@ struct OpenNetwork {
 
 struct MethodOutcome {
   ExplanationFile file;
-  Named<ConceptLabeler> simulator;
+  Named<ConceptLabeler> simulator;  ///< for the report
 };
 
 std::string digest_of(const torch::Tensor& tensor) {
@@ -146,6 +146,10 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
   }
 
   place.prepare_out();
+  // Texts embedded together round together. A simulator that remembers none of an earlier method's
+  // texts gives a resumed benchmark the same bytes.
+  const auto simulator = place.has_plugin("simulator") ? place.open_simulator(network.data, labeler)
+                                                       : place.open_labeler(network.data);
   StageClock clock;
   RunSummary summary;
   ExplanationFile file;
@@ -171,7 +175,7 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
           explanations.push_back(std::move(explanation));
     }
     append_layer(file, job.layer, explanations,
-                 evaluate(job, explanations, outcome.simulator, evaluators, clock));
+                 evaluate(job, explanations, simulator, evaluators, clock));
   }
   if (file.explanations.empty())
     throw input_error(given_file + " holds no explanation of " + join(network.source.layers, ", ") +
