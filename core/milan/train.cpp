@@ -2,13 +2,14 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "core/base/random.hpp"
 #include "core/milan/milan.hpp"
+#include "core/net/adamw.hpp"
 #include "linex/error.hpp"
 
 namespace linex {
@@ -27,42 +28,15 @@ class OneThread {
   int before_;
 };
 
-/// Decoupled weight decay (Loshchilov, Hutter 2019), PyTorch's defaults.
-class AdamW {
- public:
-  AdamW(Parameters& parameters, double learning_rate, double decay)
-      : parameters_(parameters), rate_(learning_rate), decay_(decay) {
-    for (auto& [name, tensor] : parameters_) {
-      tensor = tensor.clone().requires_grad_(true);
-      first_[name] = torch::zeros_like(tensor);
-      second_[name] = torch::zeros_like(tensor);
-    }
+/// The parameters as leaves of a graph.
+std::vector<torch::Tensor> leaves(Parameters& parameters) {
+  std::vector<torch::Tensor> all;
+  for (auto& [name, tensor] : parameters) {
+    tensor = tensor.clone().requires_grad_(true);
+    all.push_back(tensor);
   }
-  void step() {
-    const torch::NoGradGuard no_gradients;
-    ++steps_;
-    const double correct_first = 1 - std::pow(kBeta1, steps_);
-    const double correct_second = std::sqrt(1 - std::pow(kBeta2, steps_));
-    for (auto& [name, tensor] : parameters_) {
-      auto& gradient = tensor.mutable_grad();
-      if (!gradient.defined()) continue;
-      tensor.mul_(1 - rate_ * decay_);
-      auto& first = first_[name];
-      auto& second = second_[name];
-      first.mul_(kBeta1).add_(gradient, 1 - kBeta1);
-      second.mul_(kBeta2).addcmul_(gradient, gradient, 1 - kBeta2);
-      tensor.addcdiv_(first, second.sqrt().div_(correct_second).add_(1e-8), -rate_ / correct_first);
-      gradient.zero_();
-    }
-  }
-
- private:
-  static constexpr double kBeta1 = 0.9, kBeta2 = 0.999;
-  Parameters& parameters_;
-  double rate_, decay_;
-  int steps_ = 0;
-  Parameters first_, second_;
-};
+  return all;
+}
 
 Parameters snapshot(const Parameters& parameters) {
   Parameters copy;
@@ -120,7 +94,10 @@ struct Schedule {
 void fit(Parameters& parameters, const LossOf& loss_of, const std::vector<Example>& train,
          const std::vector<Example>& held_out, const Schedule& schedule,
          const MilanTrainOptions& options, const PluginContext& context) {
-  AdamW optimizer(parameters, options.learning_rate, options.weight_decay);
+  std::vector<torch::Tensor> trained = leaves(parameters);
+  AdamWOptions how;
+  how.decay = options.weight_decay;
+  AdamW optimizer(trained, how);
   Random random(schedule.seed);
   std::vector<std::size_t> order(train.size()), plain(held_out.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -136,7 +113,10 @@ void fit(Parameters& parameters, const LossOf& loss_of, const std::vector<Exampl
       const auto end = std::min(order.size(), begin + schedule.batch);
       const Loss loss = loss_of(gather(train, order, begin, end), &random);
       (loss.likelihood + loss.penalty).backward();
-      optimizer.step();
+      std::vector<torch::Tensor> gradients;
+      for (torch::Tensor& tensor : trained)
+        gradients.push_back(std::exchange(tensor.mutable_grad(), torch::Tensor()));
+      optimizer.step(gradients, options.learning_rate);
     }
     const torch::NoGradGuard no_gradients;
     double sum = 0, words = 0;

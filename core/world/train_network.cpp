@@ -8,6 +8,7 @@
 
 #include "core/base/parallel.hpp"
 #include "core/base/random.hpp"
+#include "core/net/adamw.hpp"
 #include "core/world/trainable_network.hpp"
 #include "linex/data.hpp"
 
@@ -16,50 +17,35 @@ namespace {
 
 using torch::Tensor;
 
-/// Moves parameters along their gradients.
-class Optimiser {
+/// Stochastic gradients with momentum and decay, as torchvision trains ResNets and VGGs.
+class Momentum {
  public:
-  Optimiser(std::vector<Tensor> parameters, const TrainOptions& options)
+  Momentum(std::vector<Tensor> parameters, const TrainOptions& options)
       : parameters_(std::move(parameters)), options_(options) {
-    for (const Tensor& parameter : parameters_) {
-      velocity_.push_back(torch::zeros_like(parameter));
-      if (adaptive()) square_.push_back(torch::zeros_like(parameter));
+    for (const Tensor& parameter : parameters_) velocity_.push_back(torch::zeros_like(parameter));
+  }
+
+  void step(std::vector<Tensor>& gradients, double rate) {
+    for (std::size_t p = 0; p < parameters_.size(); ++p) {
+      gradients[p].add_(parameters_[p], options_.weight_decay);
+      velocity_[p].mul_(options_.momentum).add_(gradients[p]);
+      parameters_[p].sub_(velocity_[p], rate);
     }
   }
 
-  const std::vector<Tensor>& parameters() const { return parameters_; }
-
-  void step(std::vector<Tensor>& gradients, double rate) {
-    ++steps_;
-    for (std::size_t p = 0; p < parameters_.size(); ++p)
-      adaptive() ? adamw(p, gradients[p], rate) : momentum(p, gradients[p], rate);
-  }
-
  private:
-  bool adaptive() const { return options_.kind == NetworkKind::vit; }
-
-  void momentum(std::size_t p, Tensor& gradient, double rate) {
-    gradient.add_(parameters_[p], options_.weight_decay);
-    velocity_[p].mul_(options_.momentum).add_(gradient);
-    parameters_[p].sub_(velocity_[p], rate);
-  }
-
-  /// Loshchilov and Hutter 2019; matrices decay, vectors do not.
-  void adamw(std::size_t p, const Tensor& gradient, double rate) {
-    constexpr double kSquareMomentum = 0.98, kEpsilon = 1e-8;
-    velocity_[p].mul_(options_.momentum).add_(gradient, 1 - options_.momentum);
-    square_[p].mul_(kSquareMomentum).addcmul_(gradient, gradient, 1 - kSquareMomentum);
-    if (parameters_[p].dim() > 1) parameters_[p].mul_(1 - rate * options_.weight_decay);
-    const double first = 1 - std::pow(options_.momentum, steps_);
-    const double second = 1 - std::pow(kSquareMomentum, steps_);
-    parameters_[p].addcdiv_(velocity_[p], (square_[p] / second).sqrt_().add_(kEpsilon),
-                            -rate / first);
-  }
-
-  std::vector<Tensor> parameters_, velocity_, square_;
+  std::vector<Tensor> parameters_, velocity_;
   TrainOptions options_;
-  int steps_ = 0;
 };
+
+AdamWOptions adamw(const TrainOptions& options) {
+  AdamWOptions adamw;
+  adamw.beta1 = options.momentum;
+  adamw.beta2 = 0.98;
+  adamw.decay = options.weight_decay;
+  adamw.decay_vectors = false;
+  return adamw;
+}
 
 /// What one chunk of a batch contributes.
 struct ChunkResult {
@@ -130,7 +116,10 @@ std::map<std::string, Tensor> train_network(
     const std::function<void(std::int64_t images, double loss)>& step) {
   const std::int64_t n = data.images.size(0);
   const auto net = make_trainable(options, data);
-  Optimiser optimiser(net->parameters(), options);
+  const std::vector<Tensor> parameters = net->parameters();
+  const bool adaptive = options.kind == NetworkKind::vit;
+  Momentum momentum(adaptive ? std::vector<Tensor>() : parameters, options);
+  AdamW adaptive_momentum(adaptive ? parameters : std::vector<Tensor>(), adamw(options));
 
   // Whole chunks only: a batch norm over two images would disturb the others.
   const std::int64_t chunk = std::min(options.chunk, n);
@@ -149,7 +138,7 @@ std::map<std::string, Tensor> train_network(
       const Tensor rows = torch::from_blob(&order[static_cast<std::size_t>(first + i * chunk)],
                                            {chunk}, torch::kInt64);
       results[static_cast<std::size_t>(i)] =
-          run_chunk(*net, optimiser.parameters(), data, rows, options.attribute_loss);
+          run_chunk(*net, parameters, data, rows, options.attribute_loss);
     });
 
     const torch::NoGradGuard no_gradients;
@@ -161,7 +150,8 @@ std::map<std::string, Tensor> train_network(
       statistics.push_back(std::move(result.statistics));
     }
     net->update_statistics(statistics);
-    optimiser.step(gradients, learning_rate(options, done, steps));
+    const double rate = learning_rate(options, done, steps);
+    adaptive ? adaptive_momentum.step(gradients, rate) : momentum.step(gradients, rate);
     step(used * chunk, loss);
   }
   return net->weights();

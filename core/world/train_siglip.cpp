@@ -2,10 +2,12 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <cmath>
 #include <numeric>
 
 #include "core/base/parallel.hpp"
 #include "core/base/random.hpp"
+#include "core/net/adamw.hpp"
 
 namespace linex {
 namespace {
@@ -88,34 +90,6 @@ class Initialiser {
 
   Random random_;
   StateDict weights_;
-};
-
-/// AdamW (Loshchilov and Hutter 2019); matrices decay, vectors do not.
-class AdamW {
- public:
-  explicit AdamW(std::vector<Tensor> parameters) : parameters_(std::move(parameters)) {
-    for (const Tensor& parameter : parameters_) {
-      first_.push_back(torch::zeros_like(parameter));
-      second_.push_back(torch::zeros_like(parameter));
-    }
-  }
-  const std::vector<Tensor>& parameters() const { return parameters_; }
-
-  void step(const std::vector<Tensor>& gradients, double rate, double decay) {
-    constexpr double kBeta1 = 0.9, kBeta2 = 0.98, kEpsilon = 1e-8;
-    ++steps_;
-    const double bias1 = 1 - std::pow(kBeta1, steps_), bias2 = 1 - std::pow(kBeta2, steps_);
-    for (std::size_t p = 0; p < parameters_.size(); ++p) {
-      first_[p].mul_(kBeta1).add_(gradients[p], 1 - kBeta1);
-      second_[p].mul_(kBeta2).addcmul_(gradients[p], gradients[p], 1 - kBeta2);
-      if (parameters_[p].dim() > 1) parameters_[p].mul_(1 - rate * decay);
-      parameters_[p].sub_(first_[p] / bias1 / ((second_[p] / bias2).sqrt_() + kEpsilon), rate);
-    }
-  }
-
- private:
-  std::vector<Tensor> parameters_, first_, second_;
-  int steps_ = 0;
 };
 
 /// Up over the first tenth of the steps, then down along a cosine.
@@ -211,8 +185,12 @@ StateDict train_siglip(const SiglipTrainingSet& data, const SiglipTrainOptions& 
                      options.threads);
   Tensor& scale = weights.tensors["logit_scale"];
   Tensor& bias = weights.tensors["logit_bias"];
-  AdamW image_optimiser(image_parameters), text_optimiser(text_parameters),
-      scale_optimiser({scale, bias});
+  AdamWOptions decayed, plain;
+  decayed.beta2 = plain.beta2 = 0.98;
+  decayed.decay = options.weight_decay;
+  decayed.decay_vectors = false;
+  AdamW image_optimiser(image_parameters, decayed), text_optimiser(text_parameters, decayed),
+      scale_optimiser({scale, bias}, plain);
 
   const std::int64_t n = data.images.size(0), batch = std::min(options.batch, n);
   const std::int64_t steps_an_epoch = n / batch, steps = steps_an_epoch * options.epochs;
@@ -243,10 +221,10 @@ StateDict train_siglip(const SiglipTrainingSet& data, const SiglipTrainOptions& 
     const auto image_gradients = images.gradients(slope.matmul(y) * temperature, image_parameters);
     const auto text_gradients = texts.gradients(slope.t().matmul(x) * temperature, text_parameters);
     const double rate = options.learning_rate * schedule(done, steps);
-    image_optimiser.step(image_gradients, rate, options.weight_decay);
-    text_optimiser.step(text_gradients, rate, options.weight_decay);
+    image_optimiser.step(image_gradients, rate);
+    text_optimiser.step(text_gradients, rate);
     scale_optimiser.step(
-        {(slope * cosine).sum().reshape({1}) * temperature, slope.sum().reshape({1})}, rate, 0);
+        {(slope * cosine).sum().reshape({1}) * temperature, slope.sum().reshape({1})}, rate);
     step(batch, loss);
   }
   for (auto& [name, tensor] : weights.tensors) tensor = tensor.detach().clone();

@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 using torch::Tensor;
 
 // Raise it when training changes for the same options.
-constexpr const char* kVersion = "world siglip 1";
+constexpr const char* kVersion = "world siglip 2";
 /// "a large orange checkered triangle on brick" and an end.
 constexpr std::int64_t kContext = 12;
 /// What linex calibrate fits to core/world/siglip.safetensors on the pictures it was trained on.
