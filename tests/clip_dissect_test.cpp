@@ -12,28 +12,13 @@
 #include "core/math/clip_dissect.hpp"
 #include "core/math/top_rows.hpp"
 #include "linex/error.hpp"
+#include "tests/matrix.hpp"
 
 namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
-
-class Matrix final : public Presence {
- public:
-  explicit Matrix(torch::Tensor values) : values_(values.contiguous()) {}
-  std::int64_t rows() const override { return values_.size(0); }
-  std::int64_t cols() const override { return values_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    const std::int64_t width = cols ? n_cols : this->cols();
-    for (std::int64_t i = 0; i < n_rows; ++i)
-      for (std::int64_t j = 0; j < width; ++j)
-        *out++ = values_.data_ptr<float>()[rows[i] * this->cols() + (cols ? cols[j] : j)];
-  }
-
- private:
-  torch::Tensor values_;
-};
+using test::Matrix;
 
 constexpr Similarity kAll[] = {Similarity::soft_wpmi, Similarity::wpmi, Similarity::rank_reorder,
                                Similarity::cos_similarity, Similarity::cos_similarity_cubed};

@@ -18,6 +18,7 @@
 #include "core/text/tokenizer.hpp"
 #include "core/text/unicode.hpp"
 #include "linex/error.hpp"
+#include "tests/sentencepiece_loaded.hpp"
 #include "tests/test_models.hpp"
 #include "tests/test_plugins.hpp"
 
@@ -29,13 +30,8 @@ using nlohmann::json;
 using test::fixtures;
 using test::given;
 using test::input_error_of;
+using test::kSentencePiece;
 using torch::Tensor;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSentencePiece = false;
-#else
-constexpr bool kSentencePiece = true;
-#endif
 
 const json& expected() {
   static const json parsed = json::parse(read_file(fixtures("clip/expected.json")));

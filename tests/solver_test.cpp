@@ -12,29 +12,13 @@
 #include "core/plugin/plugin_registry.hpp"
 #include "linex/option.hpp"
 #include "linex/solver.hpp"
+#include "tests/matrix.hpp"
 
 namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
-
-class Matrix final : public Presence {
- public:
-  explicit Matrix(torch::Tensor values) : values_(values.contiguous()) {}
-  std::int64_t rows() const override { return values_.size(0); }
-  std::int64_t cols() const override { return values_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t n_cols,
-            float* out) const override {
-    const float* const values = values_.data_ptr<float>();
-    if (!cols) n_cols = values_.size(1);
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < n_cols; ++j)
-        *out++ = values[rows[i] * values_.size(1) + (cols ? cols[j] : j)];
-  }
-
- private:
-  torch::Tensor values_;
-};
+using test::Matrix;
 
 class Quiet final : public Logger {
  public:

@@ -8,19 +8,15 @@
 #include "core/text/tokenizer.hpp"
 #include "core/world/word_pieces.hpp"
 #include "core/world/world_siglip.hpp"
+#include "tests/sentencepiece_loaded.hpp"
 #include "tests/test_plugins.hpp"
 
 namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
+using test::kSentencePiece;
 using torch::Tensor;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSentencePiece = false;
-#else
-constexpr bool kSentencePiece = true;
-#endif
 
 fs::path fresh_folder(const std::string& name) {
   const fs::path folder = fs::path(LINEX_TEST_DIR) / "world_siglip_test.files" / name;

@@ -6,13 +6,14 @@
 
 #include "core/base/npy.hpp"
 #include "core/math/linear_explanations.hpp"
-#include "tests/bench/matrix.hpp"
+#include "tests/bench/split.hpp"
+#include "tests/matrix.hpp"
 
 int main(int argc, char** argv) {
   using namespace linex;
   if (argc < 2) return 2;
   const std::string folder = argv[1];
-  const bench::Matrix presence(map_npy(folder + "/concepts.npy"));
+  const test::Matrix presence(map_npy(folder + "/concepts.npy"));
   const torch::Tensor activations = map_npy(folder + "/activations.npy");
   const Split split = bench::read_split(folder);
   RegressionOptions how;

@@ -13,7 +13,8 @@
 #include "core/base/npy.hpp"
 #include "core/math/linear_explanations.hpp"
 #include "tests/bench/generated.hpp"
-#include "tests/bench/matrix.hpp"
+#include "tests/bench/split.hpp"
+#include "tests/matrix.hpp"
 
 namespace {
 
@@ -59,7 +60,7 @@ struct Score {
 };
 
 Score score(const Problem& problem, const LinearOptions& options) {
-  const bench::Matrix presence(problem.presence);
+  const test::Matrix presence(problem.presence);
   const std::vector<std::int64_t> units = all_columns(problem.activations.size(1));
   RegressionOptions how;
   how.moments.threads = 2;

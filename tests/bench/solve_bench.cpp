@@ -5,7 +5,7 @@
 
 #include "core/math/linear_explanations.hpp"
 #include "tests/bench/generated.hpp"
-#include "tests/bench/matrix.hpp"
+#include "tests/matrix.hpp"
 
 namespace {
 
@@ -13,7 +13,7 @@ using namespace linex;
 
 /// A generated problem with its moments, made once for each size.
 struct Prepared {
-  bench::Matrix presence;
+  test::Matrix presence;
   torch::Tensor activations;
   Split split;
   std::unique_ptr<Regression> regression;

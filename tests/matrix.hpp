@@ -1,17 +1,13 @@
-// Presence and splits of the benches.
+// Presence out of a matrix, for tests and benches.
 #pragma once
 
 #include <torch/types.h>
 
 #include <algorithm>
-#include <string>
-#include <utility>
 
-#include "core/base/npy.hpp"
-#include "linex/data.hpp"
 #include "linex/labeler.hpp"
 
-namespace linex::bench {
+namespace linex::test {
 
 /// Presence in memory or in a mapped file, float32.
 class Matrix final : public Presence {
@@ -37,15 +33,4 @@ class Matrix final : public Presence {
   torch::Tensor values_;
 };
 
-inline Rows read_ids(const std::string& file) {
-  const torch::Tensor values = map_npy(file);
-  return {values.data_ptr<std::int64_t>(), values.data_ptr<std::int64_t>() + values.numel()};
-}
-
-/// {train,val,test}_ids.npy of a folder.
-inline Split read_split(const std::string& folder) {
-  return {read_ids(folder + "/train_ids.npy"), read_ids(folder + "/val_ids.npy"),
-          read_ids(folder + "/test_ids.npy")};
-}
-
-}  // namespace linex::bench
+}  // namespace linex::test
