@@ -40,12 +40,10 @@ TEST_F(AblationMath, LinearResponseIsTheLossOfChangedLogits) {
   const double temperature = 1.3;
   LinearResponse response(logits, labels, actual, weight, temperature);
   const auto s = torch::randn({50});
-  std::vector<float> loss(50), slope(50), above(50), below(50);
+  std::vector<double> loss(50), slope(50);
   response.evaluate(s.data_ptr<float>(), loss.data(), slope.data());
   const float step = 1e-2F;
-  const auto up = s + step, down = s - step;
-  response.evaluate(up.data_ptr<float>(), above.data(), nullptr);
-  response.evaluate(down.data_ptr<float>(), below.data(), nullptr);
+  const auto at = response.loss(s), above = response.loss(s + step), below = response.loss(s - step);
   for (int i = 0; i < 50; ++i) {
     double total = 0;
     std::vector<double> z(7);
@@ -55,57 +53,85 @@ TEST_F(AblationMath, LinearResponseIsTheLossOfChangedLogits) {
              temperature;
       total += std::exp(z[c]);
     }
-    EXPECT_NEAR(loss[i], std::log(total) - z[labels[i].item<int>()], 1e-5);
-    EXPECT_NEAR(slope[i], (above[i] - below[i]) / (2 * step), 2e-3);
+    const double expected = std::log(total) - z[labels[i].item<int>()];
+    EXPECT_NEAR(loss[i], expected, 1e-5);
+    EXPECT_NEAR(at[i].item<double>(), expected, 1e-12);
+    EXPECT_NEAR(slope[i], ((above[i] - below[i]) / (2 * step)).item<double>(), 1e-4);
   }
 }
 
 TEST_F(AblationMath, TabulatedResponseApproachesTheExactOne) {
   LinearResponse exact(logits, labels, actual, weight, 1.1);
   const auto s = torch::linspace(-0.99, 2.99, 50);
-  std::vector<float> truth(50), slope(50), near(50), near_slope(50);
+  std::vector<double> truth(50), slope(50), near(50), near_slope(50);
   exact.evaluate(s.data_ptr<float>(), truth.data(), slope.data());
   double before = 1e9;
   for (const std::int64_t count : {4, 8, 16}) {
-    auto losses = torch::empty({count, 50}), values = torch::empty({count, 50});
+    auto values = torch::empty({count, 50}), odds = torch::empty({count, 50}, torch::kFloat64);
     const auto at = TabulatedResponse::nodes(-1, 3, count);
     EXPECT_TRUE(std::is_sorted(at.begin(), at.end()));
     for (std::int64_t j = 0; j < count; ++j) {
       values[j].fill_(at[static_cast<std::size_t>(j)]);
-      exact.evaluate(values[j].data_ptr<float>(), losses[j].data_ptr<float>(), nullptr);
+      odds[j] = log_odds_rows(logits + (values[j] - actual).unsqueeze(1) * weight, labels, 1.1);
     }
-    TabulatedResponse table(values, losses);
+    TabulatedResponse table(values, odds);
     table.evaluate(s.data_ptr<float>(), near.data(), near_slope.data());
     double error = 0;
     for (int i = 0; i < 50; ++i) error = std::max<double>(error, std::abs(near[i] - truth[i]));
     EXPECT_LT(error, before / 4);
     before = error;
   }
-  EXPECT_LT(before, 1e-4);
-  for (int i = 0; i < 50; ++i) EXPECT_NEAR(near_slope[i], slope[i], 2e-3);
+  EXPECT_LT(before, 1e-5);
+  for (int i = 0; i < 50; ++i) EXPECT_NEAR(near_slope[i], slope[i], 1e-4);
 }
 
 TEST_F(AblationMath, TabulatedResponseGoesThroughItsValues) {
-  // x³ for the first image, through values in any order, two of them equal; a constant beside it.
+  // Log odds of x³ for the first image, through values in any order, two of them equal; a constant
+  // beside it.
   const auto values =
       torch::tensor({{2.0F, 5.0F}, {-1.0F, 5.0F}, {0.5F, 5.0F}, {2.0F, 5.0F}, {1.0F, 5.0F}});
-  const auto losses =
-      torch::tensor({{8.0F, 7.0F}, {-1.0F, 7.0F}, {0.125F, 7.0F}, {8.0F, 7.0F}, {1.0F, 7.0F}});
-  TabulatedResponse table(values, losses);
+  const auto odds =
+      torch::tensor({{8.0, 7.0}, {-1.0, 7.0}, {0.125, 7.0}, {8.0, 7.0}, {1.0, 7.0}}, torch::kFloat64);
+  const auto loss_at = [](double odds) { return std::log1p(std::exp(-odds)); };
+  TabulatedResponse table(values, odds);
   for (const float x : {-1.0F, 0.0F, 0.5F, 1.5F, 2.0F}) {
     const float s[] = {x, 5.0F};
-    float loss[2], slope[2];
+    double loss[2], slope[2];
     table.evaluate(s, loss, slope);
-    EXPECT_NEAR(loss[0], x * x * x, 1e-5);
-    EXPECT_NEAR(slope[0], 3 * x * x, 1e-4);
-    EXPECT_EQ(loss[1], 7);
+    EXPECT_NEAR(loss[0], loss_at(x * x * x), 1e-6);
+    EXPECT_NEAR(slope[0], -3 * x * x / (1 + std::exp(x * x * x)), 1e-5);
+    EXPECT_EQ(loss[1], loss_at(7));
     EXPECT_EQ(slope[1], 0);
   }
   const float beyond[] = {4.0F, 9.0F};  // the tangent at 2
-  float loss[2];
-  table.evaluate(beyond, loss, nullptr);
-  EXPECT_NEAR(loss[0], 8 + 12 * 2, 1e-4);
-  EXPECT_EQ(loss[1], 7);
+  double loss[2], slope[2];
+  table.evaluate(beyond, loss, slope);
+  EXPECT_NEAR(loss[0] / loss_at(8 + 12 * 2), 1, 1e-3);
+  EXPECT_EQ(loss[1], loss_at(7));
+}
+
+TEST_F(AblationMath, LossesKeepTheirDigitsWhereTheyAreAllButZero) {
+  // A label ahead by 30, 0 and -200: exp(-30), log 2 and 200, as no float32 softmax has them.
+  const auto z = torch::tensor({{30.0F, 0.0F}, {0.0F, 0.0F}, {-200.0F, 0.0F}});
+  const auto first = torch::zeros({3}, torch::kInt64);
+  const auto loss = cross_entropy_rows(z, first, 1);
+  EXPECT_NEAR(loss[0].item<double>() / std::exp(-30.0), 1, 1e-6);
+  EXPECT_NEAR(loss[1].item<double>(), std::log(2.0), 1e-7);
+  EXPECT_NEAR(loss[2].item<double>(), 200, 1e-4);
+  const auto slow = -torch::log_softmax(logits.to(torch::kFloat64) / 1.1, 1)
+                         .gather(1, labels.unsqueeze(1))
+                         .squeeze(1);
+  EXPECT_TRUE(torch::allclose(cross_entropy_rows(logits, labels, 1.1), slow, 1e-5, 1e-9));
+  // One class is always right.
+  EXPECT_EQ(cross_entropy_rows(z.narrow(1, 0, 1), first, 1).abs().max().item<double>(), 0);
+  LinearResponse alone(z.narrow(1, 0, 1), first, torch::ones({3}), torch::ones({1}), 1);
+  const float s[] = {0.5F, 1.0F, 2.0F};
+  double losses[3], slopes[3];
+  alone.evaluate(s, losses, slopes);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(losses[i], 0);
+    EXPECT_EQ(slopes[i], 0);
+  }
 }
 
 TEST_F(AblationMath, TemperatureOfScaledLogitsIsFound) {
@@ -120,11 +146,7 @@ TEST_F(AblationMath, TemperatureOfScaledLogitsIsFound) {
 TEST_F(AblationMath, PerfectSimulationKeepsEverythingAndTheMeanNothing) {
   LinearResponse response(logits, labels, actual, weight, 1.1);
   const auto original = cross_entropy_rows(logits, labels, 1.1);
-  const auto loss = [&](const torch::Tensor& s) {
-    auto out = torch::empty({50});
-    response.evaluate(s.data_ptr<float>(), out.data_ptr<float>(), nullptr);
-    return out;
-  };
+  const auto loss = [&](const torch::Tensor& s) { return response.loss(s); };
   const auto averaged = loss(torch::full({50}, actual.mean().item<float>()));
   EXPECT_NEAR(ablation_score(loss(actual), averaged, original), 1, 1e-4);
   EXPECT_EQ(ablation_score(averaged, averaged, original), 0);
@@ -198,7 +220,6 @@ TEST_F(AblationPlugin, LinearHeadEqualsTheGeneralPath) {
   const auto compare = [this](OptionValues options, double tolerance) {
     const auto quick = scores(options);
     options.set("head", std::string("general"));
-    options.set("nodes", std::int64_t{24});
     const auto general = scores(options);
     ASSERT_EQ(quick.size(), 2U);
     EXPECT_EQ(quick[0].name, "sim ablation(optim)");
@@ -212,8 +233,9 @@ TEST_F(AblationPlugin, LinearHeadEqualsTheGeneralPath) {
       }
   };
   compare(given({{"steps", std::int64_t{0}}}), 1e-5);
-  // Adam on a sum of absolute values ends where signs flip: rounding moves its last digits.
-  compare({}, 2e-2);
+  // Some of these units are chaotic after more steps: Adam ends where signs flip, and a slope 1e-7
+  // off moves the end.
+  compare(given({{"steps", std::int64_t{20}}}), 5e-4);
 }
 
 TEST_F(AblationPlugin, EarlierLayersRunTheRestOfTheNetwork) {
@@ -303,7 +325,8 @@ TEST(Impact, SharesFollowThePublishedFormula) {
   // Four images; removing the unit loses image 1 and doubles the loss of image 3.
   const auto activation = torch::tensor({0.1F, 3.0F, 0.2F, 2.0F});
   const RemovalEffect effect{
-      torch::tensor({1.0F, 1.0F, 1.0F, 1.0F}), torch::tensor({1.0F, 1.0F, 1.0F, 2.0F}),
+      torch::tensor({1.0, 1.0, 1.0, 1.0}, torch::kFloat64),
+      torch::tensor({1.0, 1.0, 1.0, 2.0}, torch::kFloat64),
       torch::tensor({1, 1, 0, 0}, torch::kUInt8), torch::tensor({1, 0, 0, 0}, torch::kUInt8)};
   // Impacts ½·1/2 for image 1 (activation rank 0) and ½·1/4 for image 3 (rank 1).
   const auto shares = impact_shares(activation, effect, {0.0, 0.25, 0.5, 0.99});
@@ -373,12 +396,11 @@ TEST(AblationGolden, PublishedScoresOfResNet20) {
       plugins
           .make<Evaluator>("simulation_ablation",
                            given({{"temperature", json["temperature"].get<double>()},
-                                  {"head", std::string("general")},
-                                  {"nodes", std::int64_t{32}}}))
+                                  {"head", std::string("general")}}))
           ->evaluate(input);
   for (std::size_t i = 0; i < json["rows"].size(); ++i) {
     EXPECT_NEAR(general[1].value[i], ablation[1].value[i], 1e-5);
-    EXPECT_NEAR(general[0].value[i], ablation[0].value[i], 2e-3);
+    EXPECT_NEAR(general[0].value[i], ablation[0].value[i], 1e-4);
     const auto& row = json["rows"][i];
     EXPECT_NEAR(correlation[0].value[i], row["sim_correlation"].get<double>(), 1e-4);
     EXPECT_NEAR(ablation[1].value[i], row["ablation_norm"].get<double>(), 1e-4);

@@ -11,8 +11,14 @@
 
 namespace linex {
 
-/// Cross-entropy of each row, float32 (n), of logits / temperature. `logits` is float32
-/// (n, classes), `labels` int64 (n) within [0, classes).
+/// log p / (1 - p) of each row's label, float64 (n), from logits / temperature. `logits` is floating
+/// (n, classes), `labels` int64 (n) within [0, classes). The loss as it should be kept and
+/// interpolated: close to linear in the logits, and exact where the loss itself is all but 0.
+torch::Tensor log_odds_rows(const torch::Tensor& logits, const torch::Tensor& labels,
+                            double temperature);
+/// Cross-entropy at these log odds, both float64 of any one shape.
+torch::Tensor loss_of(const torch::Tensor& log_odds);
+/// Both: cross-entropy of each row, float64 (n).
 torch::Tensor cross_entropy_rows(const torch::Tensor& logits, const torch::Tensor& labels,
                                  double temperature);
 
@@ -25,8 +31,8 @@ class UnitResponse {
  public:
   virtual ~UnitResponse() = default;
   virtual std::int64_t rows() const = 0;
-  /// Loss and its derivative at the values `s`; all arrays hold rows() floats. `slope` may be null.
-  virtual void evaluate(const float* s, float* loss, float* slope) = 0;
+  /// Loss and its derivative at the values `s`; all arrays hold rows() values.
+  virtual void evaluate(const float* s, double* loss, double* slope) = 0;
 };
 
 /// The response where the rest of the network is one linear map: a rank-1 update of the logits.
@@ -37,24 +43,32 @@ class LinearResponse final : public UnitResponse {
   LinearResponse(const torch::Tensor& logits, const torch::Tensor& labels,
                  const torch::Tensor& actual, const torch::Tensor& weight, double temperature);
   std::int64_t rows() const override { return logits_.size(0); }
-  void evaluate(const float* s, float* loss, float* slope) override;
+  /// In float32, for the many steps of a fit.
+  void evaluate(const float* s, double* loss, double* slope) override;
+  /// The losses alone, float64 (n), at `s`, float32 (n): rounded nowhere, for scores.
+  torch::Tensor loss(const torch::Tensor& s) const;
 
  private:
-  torch::Tensor logits_, labels_, actual_, weight_;  // logits and weight divided by T
+  std::int64_t tile() const;  // rows at a time
+
+  torch::Tensor logits_, labels_, actual_, weight_;
+  double temperature_;
+  torch::Tensor others_;       // (n, classes): (logit - the label's) / T, -inf for the label
+  torch::Tensor pull_, own_;  // weight / T; that of each row's label
 };
 
-/// Any other response, tabulated: each image's loss at a few values of the unit, in between the
+/// Any other response, tabulated: each image's log odds at a few values of the unit, in between the
 /// polynomial through them; beyond them its tangent.
 class TabulatedResponse final : public UnitResponse {
  public:
   /// Where to tabulate [low, high]: `count` ≥ 2 Chebyshev points, ascending.
   static std::vector<double> nodes(double low, double high, std::int64_t count);
 
-  /// `values` and `losses` float32 (count, n): column i has the values at which image i was
+  /// `values` float32 and `log_odds` float64 (count, n): column i has the values at which image i was
   /// tabulated, in any order. Values that coincide count once.
-  TabulatedResponse(const torch::Tensor& values, const torch::Tensor& losses);
+  TabulatedResponse(const torch::Tensor& values, const torch::Tensor& log_odds);
   std::int64_t rows() const override { return nodes_.size(0); }
-  void evaluate(const float* s, float* loss, float* slope) override;
+  void evaluate(const float* s, double* loss, double* slope) override;
 
  private:
   torch::Tensor nodes_, coefficients_;  // float64 (n, count), of Newton's form on [-1, 1]
@@ -73,7 +87,7 @@ struct CalibrationOptions {
 };
 
 /// The published `optim` mode: Adam from (1, 0) on Σ|L(scale·ŝ + offset) − L_original|, a sum over
-/// the rows of `response`. `simulated` and `original_loss` are float32 (n).
+/// the rows of `response`. `simulated` is float32 (n), `original_loss` float64 (n).
 Calibration calibrate(UnitResponse& response, const torch::Tensor& simulated,
                       const torch::Tensor& original_loss, const CalibrationOptions& options);
 
@@ -92,7 +106,7 @@ ValueRange visited_range(double simulated, const Calibration& fit);
 torch::Tensor normalise_simulation(const torch::Tensor& simulated, double mean, double deviation,
                                    double correlation);
 
-/// 1 − Σ|simulated − original| / Σ|averaged − original|, losses of the same rows; NaN where the
+/// 1 − Σ|simulated − original| / Σ|averaged − original|, losses of the same rows, float64; NaN where the
 /// unit has no effect.
 double ablation_score(const torch::Tensor& simulated, const torch::Tensor& averaged,
                       const torch::Tensor& original);

@@ -31,8 +31,7 @@ std::vector<double> impact_shares(const torch::Tensor& activation, const Removal
   const std::int64_t n = values.numel();
   std::vector<double> shares(cuts.size(), std::numeric_limits<double>::quiet_NaN());
   if (n == 0) return shares;
-  const auto loss = effect.loss.to(torch::kFloat64),
-             change = effect.loss_without.to(torch::kFloat64) - loss;
+  const auto loss = effect.loss, change = effect.loss_without - loss;
   const auto correct = effect.correct.to(torch::kFloat64),
              lost = correct - effect.correct_without.to(torch::kFloat64);
   // A network that is never right has no share of accuracy to lose.
@@ -99,18 +98,19 @@ std::vector<std::vector<double>> measure_impact(const VariantJob& job,
   const auto zeros = torch::zeros({n});
   // Blocks of units bound the (units, n) losses kept.
   const auto block = static_cast<std::size_t>(std::max<std::int64_t>(
-      1, context.run().memory_bytes / 16 / 8 / std::max<std::int64_t>(n, 1)));
+      1, context.run().memory_bytes / 16 / 16 / std::max<std::int64_t>(n, 1)));
   for (std::size_t begin = 0; begin < units.size(); begin += block) {
     const std::size_t end = std::min(units.size(), begin + block);
     std::vector<Variant> variants;
     for (std::size_t i = begin; i < end; ++i) variants.push_back({units[i], zeros});
     const auto outcome =
         run_variants("impact of " + job.layer, removal, rows, variants, temperature, context);
+    const auto plain = loss_of(outcome.plain);
     parallel_for(static_cast<std::int64_t>(end - begin), context.run().threads,
                  [&](std::int64_t i) {
                    const std::size_t at = begin + static_cast<std::size_t>(i);
                    shares[at] = impact_shares(activations.select(1, units[at]),
-                                              {outcome.plain, outcome.variants[i],
+                                              {plain, loss_of(outcome.variants[i]),
                                                outcome.plain_correct, outcome.variants_correct[i]},
                                               cuts);
                  });

@@ -16,7 +16,7 @@ namespace linex {
 /// The published shares of images at which the impact is reported.
 inline constexpr double kImpactCuts[] = {0.0003, 0.002, 0.005, 0.02, 0.1, 0.5};
 
-/// What removing a unit did to each image. All (n): losses float32, correctness uint8.
+/// What removing a unit did to each image. All (n): losses float64, correctness uint8.
 struct RemovalEffect {
   torch::Tensor loss, loss_without;
   torch::Tensor correct, correct_without;

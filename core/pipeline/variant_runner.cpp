@@ -76,7 +76,7 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
   const auto n = static_cast<std::int64_t>(rows.size()),
              count = static_cast<std::int64_t>(variants.size());
   const auto labels = labels_of(*job.data, rows);
-  VariantOutcome result{torch::empty({n}), torch::empty({count, n}),
+  VariantOutcome result{torch::empty({n}, torch::kFloat64), torch::empty({count, n}, torch::kFloat64),
                         torch::empty({n}, torch::kUInt8), torch::empty({count, n}, torch::kUInt8)};
   const auto progress = context.progress(title, n * count, "images");
   auto loader = load(job, rows, context);
@@ -87,7 +87,7 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
     const auto classes = labels.narrow(0, begin, size);
     const auto plain = tail->logits(output).to(torch::kCPU);
     check_labels(classes, plain.size(1));
-    result.plain.narrow(0, begin, size).copy_(cross_entropy_rows(plain, classes, temperature));
+    result.plain.narrow(0, begin, size).copy_(log_odds_rows(plain, classes, temperature));
     result.plain_correct.narrow(0, begin, size).copy_(correct(plain, classes));
 
     // A stacked pass holds a few copies of this layer's output; later layers are rarely larger.
@@ -105,7 +105,7 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
         return matrix.narrow(0, first, some).narrow(1, begin, size);
       };
       place(result.variants)
-          .copy_(cross_entropy_rows(logits, wanted, temperature).view({some, size}));
+          .copy_(log_odds_rows(logits, wanted, temperature).view({some, size}));
       place(result.variants_correct).copy_(correct(logits, wanted).view({some, size}));
       progress->advance(some * size);
     }

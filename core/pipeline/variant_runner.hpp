@@ -31,8 +31,8 @@ struct Variant {
 
 /// What each image's logits came to.
 struct VariantOutcome {
-  torch::Tensor plain;             ///< cross-entropy, float32 (rows), nothing replaced
-  torch::Tensor variants;          ///< float32 (variants, rows)
+  torch::Tensor plain;             ///< log odds of the label, float64 (rows), nothing replaced
+  torch::Tensor variants;          ///< float64 (variants, rows)
   torch::Tensor plain_correct;     ///< uint8 (rows): the label has the largest logit
   torch::Tensor variants_correct;  ///< uint8 (variants, rows)
 };

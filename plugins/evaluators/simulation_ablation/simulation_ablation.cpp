@@ -82,7 +82,7 @@ class SimulationAblation final : public linex::Evaluator {
                                                 input.split.val.size() *
                                                     (2 + context_.options().integer("nodes")));
     return std::max<std::int64_t>(
-        1, context_.run().memory_bytes / 8 / 4 / std::max<std::int64_t>(rows, 1));
+        1, context_.run().memory_bytes / 8 / 8 / std::max<std::int64_t>(rows, 1));
   }
 
   void score_block(const linex::EvaluationInput& input, std::size_t begin, std::size_t end) {
@@ -180,14 +180,10 @@ class SimulationAblation final : public linex::Evaluator {
           linex::LinearResponse on_val(val_logits, val.labels, val.actual[i], column, temperature);
           linex::LinearResponse on_test(test_logits, test.labels, test.actual[i], column,
                                         temperature);
-          const auto loss = [&](const torch::Tensor& values) {
-            auto losses = torch::empty_like(values);
-            on_test.evaluate(values.data_ptr<float>(), losses.data_ptr<float>(), nullptr);
-            return losses;
-          };
+          const auto loss = [&](const torch::Tensor& values) { return on_test.loss(values); };
           const UnitFacts& fact = facts[static_cast<std::size_t>(i)];
           Scores& score = scores[static_cast<std::size_t>(i)];
-          const auto averaged = loss(torch::full_like(test_loss, fact.mean));
+          const auto averaged = loss(torch::full_like(test.actual[i], fact.mean));
           if (optim_) {
             const auto fit = linex::calibrate(on_val, val.simulated[i], val_loss, calibration_);
             score.optim =
@@ -196,7 +192,7 @@ class SimulationAblation final : public linex::Evaluator {
           const auto matched = norm_ ? normalised(test, i, fact) : torch::Tensor();
           if (matched.defined())
             score.norm = linex::ablation_score(loss(matched), averaged, test_loss);
-          score.no_effect = !((averaged - test_loss).abs().sum().item<float>() > 0);
+          score.no_effect = !((averaged - test_loss).abs().sum().item<double>() > 0);
         });
     return scores;
   }
@@ -223,10 +219,11 @@ class SimulationAblation final : public linex::Evaluator {
 
     std::vector<linex::Calibration> fits(units.size());
     if (optim_) {
+      std::vector<Table> tables(scored.size());
       const std::int64_t first = std::min(nodes, scouts(nodes));
-      fit_tabulated(job, units, scored, val, first, temperature, fits);
+      fit_tabulated(job, units, scored, val, first, temperature, tables, fits);
       if (nodes - first >= 2)
-        fit_tabulated(job, units, scored, val, nodes - first, temperature, fits);
+        fit_tabulated(job, units, scored, val, nodes - first, temperature, tables, fits);
     }
 
     struct Place {
@@ -248,27 +245,35 @@ class SimulationAblation final : public linex::Evaluator {
       if (matched.defined()) place.norm = add(matched);
       places.push_back(place);
     }
-    const auto losses =
+    const auto outcome =
         linex::run_variants("ablation: score", job, test.rows, variants, temperature, context_);
+    const auto plain = linex::loss_of(outcome.plain);
     for (std::size_t j = 0; j < scored.size(); ++j) {
       Scores& score = scores[static_cast<std::size_t>(scored[j])];
-      const auto averaged = losses.variants[places[j].averaged];
+      const auto averaged = linex::loss_of(outcome.variants[places[j].averaged]);
       const auto value = [&](std::int64_t place) {
-        return place < 0 ? kNone
-                         : linex::ablation_score(losses.variants[place], averaged, losses.plain);
+        return place < 0
+                   ? kNone
+                   : linex::ablation_score(linex::loss_of(outcome.variants[place]), averaged, plain);
       };
       score.optim = value(places[j].optim);
       score.norm = value(places[j].norm);
-      score.no_effect = !((averaged - losses.plain).abs().sum().item<float>() > 0);
+      score.no_effect = !((averaged - plain).abs().sum().item<double>() > 0);
     }
     return scores;
   }
 
-  /// Tabulates each scored unit's effect on the validation loss at `nodes` values, where `fits`
-  /// went before or, the first time, may well go, and fits scale and offset anew.
+  /// What a unit does to the validation images: values (count, n) float32 and the log odds there.
+  struct Table {
+    torch::Tensor values, log_odds;
+  };
+
+  /// Tabulates each scored unit at `nodes` more values, where `fits` went before or, the first
+  /// time, may well go, and fits scale and offset anew.
   void fit_tabulated(const linex::VariantJob& job, const std::vector<std::int64_t>& units,
                      const std::vector<std::int64_t>& scored, const Part& val, std::int64_t nodes,
-                     double temperature, std::vector<linex::Calibration>& fits) const {
+                     double temperature, std::vector<Table>& tables,
+                     std::vector<linex::Calibration>& fits) const {
     std::vector<linex::Variant> variants;
     const auto at = linex::TabulatedResponse::nodes(-1, 1, nodes);
     for (const auto i : scored) {
@@ -279,20 +284,26 @@ class SimulationAblation final : public linex::Evaluator {
     }
     const auto outcome =
         linex::run_variants("ablation: fit", job, val.rows, variants, temperature, context_);
+    const auto plain = linex::loss_of(outcome.plain);
     for (std::size_t j = 0; j < scored.size(); ++j) {
       const auto first = static_cast<std::int64_t>(j) * nodes;
-      std::vector<torch::Tensor> values, losses{outcome.variants.narrow(0, first, nodes)};
+      Table& table = tables[j];
+      std::vector<torch::Tensor> values, log_odds{outcome.variants.narrow(0, first, nodes)};
       for (std::int64_t v = first; v < first + nodes; ++v)
         values.push_back(variants[static_cast<std::size_t>(v)].values.unsqueeze(0));
-      if (fill_ == linex::Fill::shift) {
+      if (table.values.defined()) {
+        values.push_back(table.values);
+        log_odds.push_back(table.log_odds);
+      } else if (fill_ == linex::Fill::shift) {
         // The unchanged image is one more point, for nothing; and where the loss's change turns
         // its sign.
         values.push_back(val.actual[scored[j]].unsqueeze(0));
-        losses.push_back(outcome.plain.unsqueeze(0));
+        log_odds.push_back(outcome.plain.unsqueeze(0));
       }
-      linex::TabulatedResponse response(torch::cat(values), torch::cat(losses));
+      table = {torch::cat(values), torch::cat(log_odds)};
+      linex::TabulatedResponse response(table.values, table.log_odds);
       fits[static_cast<std::size_t>(scored[j])] =
-          linex::calibrate(response, val.simulated[scored[j]], outcome.plain, calibration_);
+          linex::calibrate(response, val.simulated[scored[j]], plain, calibration_);
     }
   }
 
