@@ -166,7 +166,7 @@ def replaced(network, layer, images, unit, value):
 
 
 def compare_replaced(tool, name, kind, network, weights, images, folder):
-    layers = [layer for layer in LAYERS[name] if not layer.endswith("self_attention")][-4:]
+    layers = LAYERS[name]
     np.save(folder / "images.npy", images.numpy())
     out = folder / "replaced"
     out.mkdir(exist_ok=True)
