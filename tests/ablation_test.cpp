@@ -43,7 +43,8 @@ TEST_F(AblationMath, LinearResponseIsTheLossOfChangedLogits) {
   std::vector<double> loss(50), slope(50);
   response.evaluate(s.data_ptr<float>(), loss.data(), slope.data());
   const float step = 1e-2F;
-  const auto at = response.loss(s), above = response.loss(s + step), below = response.loss(s - step);
+  const auto at = response.loss(s), above = response.loss(s + step),
+             below = response.loss(s - step);
   for (int i = 0; i < 50; ++i) {
     double total = 0;
     std::vector<double> z(7);
@@ -90,8 +91,8 @@ TEST_F(AblationMath, TabulatedResponseGoesThroughItsValues) {
   // beside it.
   const auto values =
       torch::tensor({{2.0F, 5.0F}, {-1.0F, 5.0F}, {0.5F, 5.0F}, {2.0F, 5.0F}, {1.0F, 5.0F}});
-  const auto odds =
-      torch::tensor({{8.0, 7.0}, {-1.0, 7.0}, {0.125, 7.0}, {8.0, 7.0}, {1.0, 7.0}}, torch::kFloat64);
+  const auto odds = torch::tensor({{8.0, 7.0}, {-1.0, 7.0}, {0.125, 7.0}, {8.0, 7.0}, {1.0, 7.0}},
+                                  torch::kFloat64);
   const auto loss_at = [](double odds) { return std::log1p(std::exp(-odds)); };
   TabulatedResponse table(values, odds);
   for (const float x : {-1.0F, 0.0F, 0.5F, 1.5F, 2.0F}) {
@@ -324,10 +325,10 @@ TEST_F(AblationPlugin, UnitsThatCannotBeScoredSaySo) {
 TEST(Impact, SharesFollowThePublishedFormula) {
   // Four images; removing the unit loses image 1 and doubles the loss of image 3.
   const auto activation = torch::tensor({0.1F, 3.0F, 0.2F, 2.0F});
-  const RemovalEffect effect{
-      torch::tensor({1.0, 1.0, 1.0, 1.0}, torch::kFloat64),
-      torch::tensor({1.0, 1.0, 1.0, 2.0}, torch::kFloat64),
-      torch::tensor({1, 1, 0, 0}, torch::kUInt8), torch::tensor({1, 0, 0, 0}, torch::kUInt8)};
+  const RemovalEffect effect{torch::tensor({1.0, 1.0, 1.0, 1.0}, torch::kFloat64),
+                             torch::tensor({1.0, 1.0, 1.0, 2.0}, torch::kFloat64),
+                             torch::tensor({1, 1, 0, 0}, torch::kUInt8),
+                             torch::tensor({1, 0, 0, 0}, torch::kUInt8)};
   // Impacts ½·1/2 for image 1 (activation rank 0) and ½·1/4 for image 3 (rank 1).
   const auto shares = impact_shares(activation, effect, {0.0, 0.25, 0.5, 0.99});
   EXPECT_NEAR(shares[0], 2.0 / 3, 1e-12);  // int(0·4) + 1 = 1 image

@@ -11,8 +11,8 @@
 
 namespace linex {
 
-/// log p / (1 - p) of each row's label, float64 (n), from logits / temperature. `logits` is floating
-/// (n, classes), `labels` int64 (n) within [0, classes). The loss as it should be kept and
+/// log p / (1 - p) of each row's label, float64 (n), from logits / temperature. `logits` is
+/// floating (n, classes), `labels` int64 (n) within [0, classes). The loss as it should be kept and
 /// interpolated: close to linear in the logits, and exact where the loss itself is all but 0.
 torch::Tensor log_odds_rows(const torch::Tensor& logits, const torch::Tensor& labels,
                             double temperature);
@@ -53,7 +53,7 @@ class LinearResponse final : public UnitResponse {
 
   torch::Tensor logits_, labels_, actual_, weight_;
   double temperature_;
-  torch::Tensor others_;       // (n, classes): (logit - the label's) / T, -inf for the label
+  torch::Tensor others_;      // (n, classes): (logit - the label's) / T, -inf for the label
   torch::Tensor pull_, own_;  // weight / T; that of each row's label
 };
 
@@ -64,8 +64,8 @@ class TabulatedResponse final : public UnitResponse {
   /// Where to tabulate [low, high]: `count` ≥ 2 Chebyshev points, ascending.
   static std::vector<double> nodes(double low, double high, std::int64_t count);
 
-  /// `values` float32 and `log_odds` float64 (count, n): column i has the values at which image i was
-  /// tabulated, in any order. Values that coincide count once.
+  /// `values` float32 and `log_odds` float64 (count, n): column i has the values at which image i
+  /// was tabulated, in any order. Values that coincide count once.
   TabulatedResponse(const torch::Tensor& values, const torch::Tensor& log_odds);
   std::int64_t rows() const override { return nodes_.size(0); }
   void evaluate(const float* s, double* loss, double* slope) override;
@@ -106,8 +106,8 @@ ValueRange visited_range(double simulated, const Calibration& fit);
 torch::Tensor normalise_simulation(const torch::Tensor& simulated, double mean, double deviation,
                                    double correlation);
 
-/// 1 − Σ|simulated − original| / Σ|averaged − original|, losses of the same rows, float64; NaN where the
-/// unit has no effect.
+/// 1 − Σ|simulated − original| / Σ|averaged − original|, losses of the same rows, float64; NaN
+/// where the unit has no effect.
 double ablation_score(const torch::Tensor& simulated, const torch::Tensor& averaged,
                       const torch::Tensor& original);
 

@@ -76,8 +76,9 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
   const auto n = static_cast<std::int64_t>(rows.size()),
              count = static_cast<std::int64_t>(variants.size());
   const auto labels = labels_of(*job.data, rows);
-  VariantOutcome result{torch::empty({n}, torch::kFloat64), torch::empty({count, n}, torch::kFloat64),
-                        torch::empty({n}, torch::kUInt8), torch::empty({count, n}, torch::kUInt8)};
+  VariantOutcome result{torch::empty({n}, torch::kFloat64),
+                        torch::empty({count, n}, torch::kFloat64), torch::empty({n}, torch::kUInt8),
+                        torch::empty({count, n}, torch::kUInt8)};
   const auto progress = context.progress(title, n * count, "images");
   auto loader = load(job, rows, context);
   for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
@@ -104,8 +105,7 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
       const auto place = [&](torch::Tensor& matrix) {
         return matrix.narrow(0, first, some).narrow(1, begin, size);
       };
-      place(result.variants)
-          .copy_(log_odds_rows(logits, wanted, temperature).view({some, size}));
+      place(result.variants).copy_(log_odds_rows(logits, wanted, temperature).view({some, size}));
       place(result.variants_correct).copy_(correct(logits, wanted).view({some, size}));
       progress->advance(some * size);
     }

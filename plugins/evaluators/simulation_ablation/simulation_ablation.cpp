@@ -252,9 +252,9 @@ class SimulationAblation final : public linex::Evaluator {
       Scores& score = scores[static_cast<std::size_t>(scored[j])];
       const auto averaged = linex::loss_of(outcome.variants[places[j].averaged]);
       const auto value = [&](std::int64_t place) {
-        return place < 0
-                   ? kNone
-                   : linex::ablation_score(linex::loss_of(outcome.variants[place]), averaged, plain);
+        return place < 0 ? kNone
+                         : linex::ablation_score(linex::loss_of(outcome.variants[place]), averaged,
+                                                 plain);
       };
       score.optim = value(places[j].optim);
       score.norm = value(places[j].norm);
