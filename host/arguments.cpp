@@ -5,9 +5,9 @@
 #include <fstream>
 #include <sstream>
 
-#include "core/base/files.hpp"
-#include "core/base/text.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace po = boost::program_options;

@@ -8,11 +8,9 @@
 #include <vector>
 
 #include "core/plugin/plugin_registry.hpp"
+#include "core/run/sections.hpp"
 
 namespace linex {
-
-/// Raw option texts by section and key, e.g. sections["solver"]["lambda"] = "0.1".
-using Sections = std::map<std::string, std::map<std::string, std::string>>;
 
 /// What a command accepts beside --section.key options.
 struct CommandSyntax {

@@ -1,15 +1,15 @@
 // linex activations, linex concepts: one stage alone, as .npy files.
 #include <numeric>
 
-#include "core/base/csv.hpp"
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/base/text.hpp"
-#include "core/math/row_source.hpp"
-#include "core/math/top_rows.hpp"
+#include "core/run/run_stages.hpp"
 #include "host/run_commands.hpp"
-#include "host/run_stages.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/csv.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/math/row_source.hpp"
+#include "toolkit/math/top_rows.hpp"
 
 namespace linex {
 

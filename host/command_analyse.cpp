@@ -4,15 +4,15 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "core/base/csv.hpp"
-#include "core/base/files.hpp"
-#include "core/base/text.hpp"
-#include "core/pipeline/impact.hpp"
-#include "core/pipeline/units.hpp"
 #include "core/report/plots.hpp"
+#include "core/run/run_stages.hpp"
+#include "core/run/units.hpp"
 #include "host/run_commands.hpp"
-#include "host/run_stages.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/csv.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/intervention/impact.hpp"
 
 namespace linex {
 

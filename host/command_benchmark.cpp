@@ -10,15 +10,15 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "core/base/files.hpp"
-#include "core/base/text.hpp"
-#include "core/pipeline/benchmark_table.hpp"
-#include "core/pipeline/units.hpp"
-#include "host/benchmark_plan.hpp"
-#include "host/benchmark_world.hpp"
+#include "core/run/benchmark_plan.hpp"
+#include "core/run/benchmark_table.hpp"
+#include "core/run/run_stages.hpp"
+#include "core/run/units.hpp"
+#include "host/demo/benchmark_world.hpp"
 #include "host/run_commands.hpp"
-#include "host/run_stages.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 

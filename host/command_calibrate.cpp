@@ -2,12 +2,12 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/text.hpp"
-#include "core/concepts/calibration.hpp"
+#include "core/run/run_stages.hpp"
 #include "host/run_commands.hpp"
-#include "host/run_stages.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/concepts/calibration.hpp"
 
 namespace linex {
 

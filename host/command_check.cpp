@@ -1,12 +1,12 @@
 #include <array>
 #include <cstdio>
 
-#include "core/base/text.hpp"
 #include "core/plugin/child_process.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "host/commands.hpp"
 #include "linex/conformance.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace {

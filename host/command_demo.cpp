@@ -2,18 +2,18 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "core/base/files.hpp"
-#include "core/base/stats.hpp"
-#include "core/base/text.hpp"
-#include "core/milan/world_milan.hpp"
 #include "core/report/report.hpp"
-#include "core/text/tokenizer.hpp"
-#include "core/world/trained_world.hpp"
-#include "core/world/world.hpp"
-#include "core/world/world_siglip.hpp"
+#include "core/run/run_stages.hpp"
+#include "host/demo/trained_world.hpp"
+#include "host/demo/world.hpp"
+#include "host/demo/world_milan.hpp"
+#include "host/demo/world_siglip.hpp"
 #include "host/run_commands.hpp"
-#include "host/run_stages.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/stats.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/text/tokenizer.hpp"
 
 namespace linex {
 

@@ -1,14 +1,14 @@
 // linex explain: data -> activations -> concepts -> explanations -> scores -> files.
 #include <set>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/base/text.hpp"
-#include "core/pipeline/explanation_csv.hpp"
-#include "core/pipeline/units.hpp"
+#include "core/run/run_stages.hpp"
+#include "core/run/units.hpp"
 #include "host/run_commands.hpp"
-#include "host/run_stages.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
 

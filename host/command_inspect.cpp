@@ -1,8 +1,8 @@
 #include <cstdio>
 
-#include "core/base/files.hpp"
 #include "host/commands.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
 
 namespace linex {
 

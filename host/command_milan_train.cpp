@@ -1,13 +1,13 @@
 // linex milan-train: a MILAN of one's own from a file of captions.
 #include <charconv>
 
-#include "core/base/text.hpp"
-#include "core/milan/featurizer.hpp"
-#include "core/milan/milan.hpp"
-#include "core/pipeline/explanation_csv.hpp"
+#include "core/run/run_stages.hpp"
 #include "host/run_commands.hpp"
-#include "host/run_stages.hpp"
 #include "linex/error.hpp"
+#include "plugins/solvers/milan/featurizer.hpp"
+#include "plugins/solvers/milan/milan.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
 

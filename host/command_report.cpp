@@ -1,8 +1,8 @@
 // linex report DIR: (re)builds the page of a run from its folder.
-#include "core/pipeline/explanation_csv.hpp"
+#include "core/run/run_stages.hpp"
 #include "host/run_commands.hpp"
-#include "host/run_stages.hpp"
 #include "linex/error.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
 

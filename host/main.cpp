@@ -7,16 +7,16 @@
 #include <string>
 #include <vector>
 
-#include "core/base/console.hpp"
-#include "core/base/text.hpp"
 #include "core/plugin/plugin_registry.hpp"
+#include "core/run/benchmark_plan.hpp"
+#include "core/run/console.hpp"
+#include "core/run/workplace.hpp"
 #include "host/arguments.hpp"
-#include "host/benchmark_plan.hpp"
 #include "host/commands.hpp"
 #include "host/run_commands.hpp"
-#include "host/workplace.hpp"
 #include "linex/abi_tag.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace {
 

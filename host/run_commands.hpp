@@ -3,10 +3,10 @@
 
 #include <string>
 
-#include "core/pipeline/summary.hpp"
 #include "core/plugin/plugin_registry.hpp"
+#include "core/run/benchmark_plan.hpp"
+#include "core/run/summary.hpp"
 #include "host/arguments.hpp"
-#include "host/benchmark_plan.hpp"
 
 namespace linex {
 
@@ -16,7 +16,7 @@ RunSummary explain_run(PluginRegistry& registry, const Sections& raw);
 int run_evaluate(PluginRegistry& registry, const Sections& raw,
                  const std::string& explanation_file);
 int run_activations(PluginRegistry& registry, const Sections& raw);
-/// Several methods on several networks (host/benchmark_plan.hpp).
+/// Several methods on several networks (core/run/benchmark_plan.hpp).
 int run_benchmark(PluginRegistry& registry, const BenchmarkConfiguration& given, bool world);
 /// `explanation_file` may be empty.
 int run_analyse(PluginRegistry& registry, const Sections& raw, const std::string& explanation_file);

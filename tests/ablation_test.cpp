@@ -4,15 +4,15 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/data/dataset.hpp"
-#include "core/data/loader.hpp"
-#include "core/math/ablation.hpp"
-#include "core/pipeline/impact.hpp"
 #include "linex/error.hpp"
 #include "tests/test_plugins.hpp"
 #include "tests/toy_model.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/data/dataset.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/intervention/ablation.hpp"
+#include "toolkit/intervention/impact.hpp"
 
 namespace linex {
 namespace {

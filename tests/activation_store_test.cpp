@@ -8,11 +8,11 @@
 #include <fstream>
 #include <limits>
 
-#include "core/base/files.hpp"
-#include "core/data/activation_store.hpp"
-#include "core/data/row_store.hpp"
-#include "core/pipeline/host_context.hpp"
+#include "core/run/host_context.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/data/activation_store.hpp"
+#include "toolkit/data/row_store.hpp"
 
 namespace linex {
 namespace {

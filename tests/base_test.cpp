@@ -7,13 +7,13 @@
 #include <numeric>
 #include <random>
 
-#include "core/base/csv.hpp"
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/base/parallel.hpp"
-#include "core/base/stats.hpp"
-#include "core/base/text.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/csv.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/base/stats.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace {

@@ -10,13 +10,13 @@
 #include <map>
 #include <memory>
 
-#include "core/base/files.hpp"
-#include "core/base/text.hpp"
-#include "core/milan/vocabulary.hpp"
-#include "core/pipeline/explanation_csv.hpp"
-#include "core/world/trained_world.hpp"
-#include "core/world/world.hpp"
+#include "host/demo/trained_world.hpp"
+#include "host/demo/world.hpp"
 #include "linex/conformance.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
+#include "toolkit/text/vocabulary.hpp"
 
 namespace linex {
 namespace {

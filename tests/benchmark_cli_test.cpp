@@ -8,9 +8,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/pipeline/explanation_csv.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
 namespace {

@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "core/pipeline/benchmark_table.hpp"
-#include "core/pipeline/explanation_csv.hpp"
+#include "core/run/benchmark_table.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
 namespace {

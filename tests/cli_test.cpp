@@ -12,11 +12,11 @@
 #include <nlohmann/json.hpp>
 #include <opencv2/imgcodecs.hpp>
 
-#include "core/base/csv.hpp"
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/pipeline/explanation_csv.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/csv.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
 namespace {

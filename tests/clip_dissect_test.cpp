@@ -7,12 +7,12 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "core/base/npy.hpp"
-#include "core/base/random.hpp"
-#include "core/math/clip_dissect.hpp"
-#include "core/math/top_rows.hpp"
 #include "linex/error.hpp"
+#include "plugins/solvers/clip_dissect/similarity.hpp"
 #include "tests/matrix.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/random.hpp"
+#include "toolkit/math/top_rows.hpp"
 
 namespace linex {
 namespace {

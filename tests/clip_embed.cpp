@@ -6,13 +6,13 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/data/dataset.hpp"
-#include "core/data/loader.hpp"
-#include "core/net/vision_text.hpp"
-#include "core/text/tokenizer.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/data/dataset.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/net/vision_text.hpp"
+#include "toolkit/text/tokenizer.hpp"
 
 namespace {
 

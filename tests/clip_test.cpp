@@ -6,21 +6,21 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "core/base/files.hpp"
-#include "core/base/random.hpp"
-#include "core/concepts/calibration.hpp"
-#include "core/concepts/concept_list.hpp"
-#include "core/concepts/embedding_presence.hpp"
-#include "core/data/dataset.hpp"
-#include "core/data/loader.hpp"
-#include "core/net/vision_text.hpp"
-#include "core/text/clean_text.hpp"
-#include "core/text/tokenizer.hpp"
-#include "core/text/unicode.hpp"
 #include "linex/error.hpp"
 #include "tests/sentencepiece_loaded.hpp"
 #include "tests/test_models.hpp"
 #include "tests/test_plugins.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/random.hpp"
+#include "toolkit/concepts/calibration.hpp"
+#include "toolkit/concepts/concept_list.hpp"
+#include "toolkit/concepts/embedding_presence.hpp"
+#include "toolkit/data/dataset.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/net/vision_text.hpp"
+#include "toolkit/text/clean_text.hpp"
+#include "toolkit/text/tokenizer.hpp"
+#include "toolkit/text/unicode.hpp"
 
 namespace linex {
 namespace {

@@ -11,16 +11,16 @@
 #include <numeric>
 #include <opencv2/imgcodecs.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/base/random.hpp"
-#include "core/data/dataset.hpp"
-#include "core/data/image.hpp"
-#include "core/data/loader.hpp"
-#include "core/data/preprocess.hpp"
-#include "core/data/resize.hpp"
-#include "core/data/split.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/random.hpp"
+#include "toolkit/data/dataset.hpp"
+#include "toolkit/data/image.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/data/preprocess.hpp"
+#include "toolkit/data/resize.hpp"
+#include "toolkit/data/split.hpp"
 
 namespace linex {
 namespace {

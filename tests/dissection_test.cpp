@@ -9,19 +9,19 @@
 #include <map>
 #include <set>
 
-#include "core/base/files.hpp"
-#include "core/data/dataset.hpp"
-#include "core/data/loader.hpp"
-#include "core/data/resize.hpp"
-#include "core/data/segmentation.hpp"
-#include "core/net/image_model.hpp"
-#include "core/net/resnet_network.hpp"
-#include "core/pipeline/explanation_csv.hpp"
-#include "core/probe/dissection.hpp"
-#include "core/world/trained_world.hpp"
-#include "core/world/world.hpp"
+#include "host/demo/trained_world.hpp"
+#include "host/demo/world.hpp"
 #include "linex/error.hpp"
+#include "plugins/labelers/segmentation/segmentation.hpp"
+#include "plugins/solvers/net_dissect/dissection.hpp"
 #include "probe_fixture.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/data/dataset.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/data/resize.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
+#include "toolkit/net/image_model.hpp"
+#include "toolkit/net/resnet_network.hpp"
 
 namespace linex {
 namespace {

@@ -4,10 +4,10 @@
 
 #include <random>
 
-#include "core/math/kernels.hpp"
-#include "core/math/least_squares.hpp"
-#include "core/math/linear_explanations.hpp"
 #include "linex/error.hpp"
+#include "toolkit/math/kernels.hpp"
+#include "toolkit/math/least_squares.hpp"
+#include "toolkit/math/linear_explanations.hpp"
 
 namespace linex {
 namespace {
@@ -120,7 +120,7 @@ struct MomentError {
 
 /// Largest errors against a float64 two-pass reference, relative to the columns' sizes.
 MomentError moment_errors(const torch::Tensor& p, const torch::Tensor& a, const Moments& got,
-                     const Rows& rows) {
+                          const Rows& rows) {
   const torch::Tensor index = torch::tensor(rows);
   const torch::Tensor pd = p.index_select(0, index).to(torch::kDouble);
   const torch::Tensor ad = a.index_select(0, index).to(torch::kDouble);

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/random.hpp"
-#include "core/math/bootstrap.hpp"
-#include "core/math/metrics.hpp"
 #include "linex/error.hpp"
+#include "plugins/evaluators/concept_metrics/metrics.hpp"
+#include "plugins/evaluators/simulation_correlation/bootstrap.hpp"
 #include "tests/test_plugins.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/random.hpp"
 
 namespace linex {
 namespace {

@@ -6,15 +6,15 @@
 #include <fstream>
 #include <map>
 
-#include "core/base/files.hpp"
-#include "core/milan/beam_search.hpp"
-#include "core/milan/featurizer.hpp"
-#include "core/milan/milan.hpp"
-#include "core/net/checkpoint.hpp"
-#include "core/net/checkpoint_writer.hpp"
 #include "linex/conformance.hpp"
 #include "linex/error.hpp"
+#include "plugins/solvers/milan/beam_search.hpp"
+#include "plugins/solvers/milan/featurizer.hpp"
+#include "plugins/solvers/milan/milan.hpp"
 #include "probe_fixture.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/checkpoint/checkpoint.hpp"
+#include "toolkit/checkpoint/checkpoint_writer.hpp"
 
 namespace linex {
 namespace {

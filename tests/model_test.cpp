@@ -6,8 +6,8 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
-#include "core/base/npy.hpp"
 #include "tests/test_models.hpp"
+#include "toolkit/base/npy.hpp"
 
 namespace linex {
 namespace {

@@ -7,12 +7,12 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "core/base/files.hpp"
-#include "core/pipeline/explanation_csv.hpp"
-#include "core/pipeline/journal.hpp"
-#include "core/pipeline/simulate.hpp"
-#include "core/pipeline/units.hpp"
+#include "core/run/journal.hpp"
+#include "core/run/units.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
+#include "toolkit/explanations/simulate.hpp"
 
 namespace linex {
 namespace {

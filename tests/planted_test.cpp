@@ -11,19 +11,19 @@
 #include <numeric>
 #include <set>
 
-#include "core/data/preprocess.hpp"
-#include "core/math/clip_dissect.hpp"
-#include "core/math/linear_explanations.hpp"
-#include "core/milan/featurizer.hpp"
-#include "core/milan/milan.hpp"
-#include "core/milan/world_milan.hpp"
-#include "core/net/image_model.hpp"
-#include "core/net/resnet_network.hpp"
-#include "core/probe/dissection.hpp"
-#include "core/world/trained_world.hpp"
-#include "core/world/world.hpp"
+#include "host/demo/trained_world.hpp"
+#include "host/demo/world.hpp"
+#include "host/demo/world_milan.hpp"
 #include "linex/conformance.hpp"
+#include "plugins/solvers/clip_dissect/similarity.hpp"
+#include "plugins/solvers/milan/featurizer.hpp"
+#include "plugins/solvers/milan/milan.hpp"
+#include "plugins/solvers/net_dissect/dissection.hpp"
 #include "probe_fixture.hpp"
+#include "toolkit/data/preprocess.hpp"
+#include "toolkit/math/linear_explanations.hpp"
+#include "toolkit/net/image_model.hpp"
+#include "toolkit/net/resnet_network.hpp"
 
 namespace linex {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
 #include "plugin_fixtures.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
 
 namespace linex {
 namespace {

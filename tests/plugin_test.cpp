@@ -7,7 +7,6 @@
 #include <fstream>
 #include <random>
 
-#include "core/base/files.hpp"
 #include "core/plugin/option_schema.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "core/plugin/plugin_loader.hpp"
@@ -17,6 +16,7 @@
 #include "linex/conformance.hpp"
 #include "linex/plugin.hpp"
 #include "plugin_fixtures.hpp"
+#include "toolkit/base/files.hpp"
 
 namespace linex {
 namespace {

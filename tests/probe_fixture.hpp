@@ -12,12 +12,12 @@
 #include <string>
 #include <vector>
 
-#include "core/base/random.hpp"
 #include "linex/conformance.hpp"
 #include "linex/data.hpp"
 #include "linex/labeler.hpp"
 #include "linex/model.hpp"
 #include "linex/pixel_labels.hpp"
+#include "toolkit/base/random.hpp"
 
 namespace linex::probe_test {
 

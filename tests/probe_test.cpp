@@ -8,19 +8,19 @@
 #include <numeric>
 #include <set>
 
-#include "core/base/files.hpp"
-#include "core/data/dataset.hpp"
-#include "core/data/loader.hpp"
-#include "core/data/resize.hpp"
-#include "core/data/segmentation.hpp"
-#include "core/math/upper_quantiles.hpp"
-#include "core/pipeline/explanation_csv.hpp"
-#include "core/probe/dissection.hpp"
-#include "core/probe/exemplars.hpp"
-#include "core/probe/map_upsampler.hpp"
 #include "linex/conformance.hpp"
 #include "linex/error.hpp"
+#include "plugins/labelers/segmentation/segmentation.hpp"
+#include "plugins/solvers/net_dissect/dissection.hpp"
 #include "probe_fixture.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/data/dataset.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/data/resize.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
+#include "toolkit/math/upper_quantiles.hpp"
+#include "toolkit/probe/exemplars.hpp"
+#include "toolkit/probe/map_upsampler.hpp"
 
 namespace linex {
 namespace {

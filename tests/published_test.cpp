@@ -7,12 +7,12 @@
 #include <fstream>
 #include <set>
 
-#include "core/base/files.hpp"
-#include "core/base/mojibake.hpp"
-#include "core/base/stats.hpp"
-#include "core/data/broden_label.hpp"
-#include "core/pipeline/explanation_csv.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/mojibake.hpp"
+#include "toolkit/base/stats.hpp"
+#include "toolkit/explanations/broden_label.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
 namespace {

@@ -9,8 +9,8 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "core/base/npy.hpp"
 #include "tests/test_models.hpp"
+#include "toolkit/base/npy.hpp"
 
 namespace {
 

@@ -6,13 +6,13 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/random.hpp"
-#include "core/pipeline/host_context.hpp"
 #include "core/report/report.hpp"
 #include "core/report/unit_details.hpp"
 #include "core/report/unit_images.hpp"
+#include "core/run/host_context.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/random.hpp"
 
 namespace linex {
 namespace {
@@ -283,7 +283,8 @@ TEST_F(ReportTest, WorksInABrowser) {
   std::string page = read_file(folder_ / "report/index.html");
   const std::size_t end = page.rfind("</body>");
   std::string timed = page;
-  timed.insert(end, "<script>document.body.dataset.whole = Math.round(performance.now());</script>");
+  timed.insert(end,
+               "<script>document.body.dataset.whole = Math.round(performance.now());</script>");
   write_file_atomic(folder_ / "timed.html", timed);
   const std::string opened = in_browser(program, folder_ / "timed.html", "");
   const int ready = std::stoi("0" + attribute(opened, "data-ready")),

@@ -7,12 +7,12 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/base/random.hpp"
-#include "core/pipeline/explanation_csv.hpp"
-#include "core/world/world_siglip.hpp"
+#include "host/demo/world_siglip.hpp"
 #include "tests/sentencepiece_loaded.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/random.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
 namespace {

@@ -4,15 +4,15 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/base/npy.hpp"
-#include "core/base/text.hpp"
-#include "core/math/linear_explanations.hpp"
-#include "core/math/saga.hpp"
-#include "core/pipeline/host_context.hpp"
 #include "core/plugin/plugin_registry.hpp"
+#include "core/run/host_context.hpp"
 #include "linex/option.hpp"
 #include "linex/solver.hpp"
+#include "plugins/solvers/glm_saga/saga.hpp"
 #include "tests/matrix.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/math/linear_explanations.hpp"
 
 namespace linex {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "core/pipeline/host_context.hpp"
+#include "core/run/host_context.hpp"
 #include "linex/error.hpp"
 #include "linex/model.hpp"
 #include "linex/option.hpp"

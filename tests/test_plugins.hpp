@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/pipeline/host_context.hpp"
 #include "core/plugin/plugin_registry.hpp"
+#include "core/run/host_context.hpp"
 #include "linex/option.hpp"
 
 namespace linex::test {

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <fstream>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
 #include "tests/test_models.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
 
 namespace linex {
 namespace {

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/data/loader.hpp"
 #include "linex/data.hpp"
 #include "linex/model.hpp"
+#include "toolkit/data/loader.hpp"
 
 namespace linex::test {
 

@@ -1,15 +1,15 @@
 // Checkpoint files in every format, and files made to hurt.
-#include "core/net/weights.hpp"
+#include "toolkit/checkpoint/weights.hpp"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <random>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/net/checkpoint.hpp"
 #include "tests/test_models.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/checkpoint/checkpoint.hpp"
 
 namespace linex {
 namespace {

@@ -3,13 +3,13 @@
 
 #include <numeric>
 
-#include "core/base/files.hpp"
-#include "core/data/loader.hpp"
-#include "core/text/tokenizer.hpp"
-#include "core/world/word_pieces.hpp"
-#include "core/world/world_siglip.hpp"
+#include "host/demo/word_pieces.hpp"
+#include "host/demo/world_siglip.hpp"
 #include "tests/sentencepiece_loaded.hpp"
 #include "tests/test_plugins.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/text/tokenizer.hpp"
 
 namespace linex {
 namespace {

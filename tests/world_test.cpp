@@ -8,16 +8,16 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/base/text.hpp"
-#include "core/data/dataset.hpp"
-#include "core/net/weights.hpp"
-#include "core/pipeline/host_context.hpp"
-#include "core/world/render.hpp"
-#include "core/world/trained_world.hpp"
-#include "core/world/world.hpp"
+#include "core/run/host_context.hpp"
+#include "host/demo/render.hpp"
+#include "host/demo/trained_world.hpp"
+#include "host/demo/world.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/checkpoint/weights.hpp"
+#include "toolkit/data/dataset.hpp"
 
 namespace linex {
 namespace {

@@ -4,9 +4,9 @@
 #include <charconv>
 #include <cmath>
 
-#include "core/base/text.hpp"
 #include "linex/error.hpp"
 #include "linex/option.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace {

@@ -10,10 +10,10 @@
 #include <map>
 #include <string_view>
 
-#include "core/base/text.hpp"
 #include "linex/abi_tag.hpp"
 #include "linex/error.hpp"
 #include "linex/option.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;

@@ -1,6 +1,5 @@
 #include "core/plugin/plugin_registry.hpp"
 
-#include <dlfcn.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -8,10 +7,11 @@
 #include <cstdlib>
 #include <map>
 
-#include "core/base/text.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "core/plugin/plugin_loader.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/library_folder.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -41,14 +41,7 @@ bool same_file(const fs::path& a, const fs::path& b) {
 
 }  // namespace
 
-fs::path installed_plugin_dir() {
-  Dl_info self{};
-  if (!::dladdr(reinterpret_cast<void*>(&installed_plugin_dir), &self) || !self.dli_fname)
-    return {};
-  std::error_code failure;
-  const fs::path library = fs::canonical(self.dli_fname, failure);
-  return failure ? fs::path() : library.parent_path() / "linex" / "plugins";
-}
+fs::path installed_plugin_dir() { return library_folder() / "linex" / "plugins"; }
 
 PluginRegistry::PluginRegistry(const PluginSearch& search) {
   for (const fs::path& file : search.files) add_file(fs::absolute(file), "--plugin");

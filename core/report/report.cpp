@@ -5,11 +5,11 @@
 #include <cstdio>
 #include <set>
 
-#include "core/base/files.hpp"
-#include "core/base/text.hpp"
 #include "core/report/page.hpp"
 #include "core/report/unit_details.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 

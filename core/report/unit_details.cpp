@@ -7,13 +7,13 @@
 #include <numeric>
 #include <set>
 
-#include "core/base/npy.hpp"
-#include "core/base/parallel.hpp"
-#include "core/base/random.hpp"
-#include "core/base/text.hpp"
-#include "core/pipeline/simulate.hpp"
-#include "core/probe/unit_maps.hpp"
 #include "core/report/unit_images.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/base/random.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/explanations/simulate.hpp"
+#include "toolkit/probe/unit_maps.hpp"
 
 namespace linex {
 

@@ -6,9 +6,9 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
-#include "core/base/parallel.hpp"
-#include "core/base/random.hpp"
-#include "core/data/preprocess.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/base/random.hpp"
+#include "toolkit/data/preprocess.hpp"
 
 namespace linex {
 

@@ -1,11 +1,12 @@
 # linex_add_plugin(NAME <name> KIND model|labeler|solver|evaluator SOURCES <file>...
-#                  [LINK <target>...] [LICENSE <text>] [CHECK <argument>...])
+#                  [PARTS <file>...] [LINK <target>...] [LICENSE <text>] [CHECK <argument>...])
 #
 # One plugin library, linex_<kind>_<name>.so, the same way inside linex and outside of it. NAME and
-# KIND are those of the LINEX_..._PLUGIN macro. It is installed to <libdir>/linex/plugins/<kind>s and
+# KIND are those of the LINEX_..._PLUGIN macro. PARTS are sources without that macro; they become the
+# library linex_<kind>_<name>_parts, which tests link. The plugin is installed to <libdir>/linex/plugins/<kind>s and
 # `linex check` of it, with the CHECK arguments, becomes a CTest.
 function(linex_add_plugin)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KIND;LICENSE" "SOURCES;LINK;CHECK")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KIND;LICENSE" "SOURCES;PARTS;LINK;CHECK")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "linex_add_plugin: unknown argument '${arg_UNPARSED_ARGUMENTS}'")
   endif()
@@ -27,6 +28,15 @@ function(linex_add_plugin)
   add_library(${target} MODULE ${arg_SOURCES})
   target_link_libraries(${target} PRIVATE linex::sdk ${arg_LINK})
   target_compile_features(${target} PRIVATE cxx_std_17)
+  if(arg_PARTS)
+    add_library(${target}_parts STATIC ${arg_PARTS})
+    target_link_libraries(${target}_parts PUBLIC linex::sdk ${arg_LINK})
+    target_include_directories(${target}_parts PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+    target_compile_features(${target}_parts PUBLIC cxx_std_17)
+    set_target_properties(${target}_parts PROPERTIES
+      CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
+    target_link_libraries(${target} PRIVATE ${target}_parts)
+  endif()
   if(arg_LICENSE)
     target_compile_definitions(${target} PRIVATE "LINEX_PLUGIN_LICENSE=\"${arg_LICENSE}\"")
   endif()
@@ -49,6 +59,9 @@ function(linex_add_plugin)
     INSTALL_RPATH "$ORIGIN/../../.." INSTALL_RPATH_USE_LINK_PATH ON)
   if(TARGET linex_pch)  # inside linex only
     target_precompile_headers(${target} REUSE_FROM linex_pch)
+    if(arg_PARTS)
+      target_precompile_headers(${target}_parts REUSE_FROM linex_pch)
+    endif()
     add_dependencies(linex_app ${target})
   endif()
   # The host refuses what others may write to, which a umask of 002 would leave behind.

@@ -10,11 +10,11 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "core/data/dataset.hpp"
-#include "core/data/split.hpp"
-#include "core/pipeline/variant_runner.hpp"
 #include "tests/test_plugins.hpp"
 #include "tests/toy_model.hpp"
+#include "toolkit/data/dataset.hpp"
+#include "toolkit/data/split.hpp"
+#include "toolkit/intervention/variant_runner.hpp"
 
 namespace {
 

@@ -9,11 +9,11 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "core/base/device.hpp"
-#include "core/base/parallel.hpp"
-#include "core/base/random.hpp"
-#include "core/math/clip_dissect.hpp"
-#include "core/math/upper_quantiles.hpp"
+#include "core/run/device.hpp"
+#include "plugins/solvers/clip_dissect/similarity.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/base/random.hpp"
+#include "toolkit/math/upper_quantiles.hpp"
 
 namespace {
 

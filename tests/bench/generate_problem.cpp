@@ -6,10 +6,10 @@
 #include <optional>
 #include <string>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
 #include "linex/error.hpp"
 #include "tests/bench/generated.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
 
 int main(int argc, char** argv) {
   if (argc < 5) {

@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
-#include "core/base/parallel.hpp"
-#include "core/math/product_sum.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/math/product_sum.hpp"
 
 namespace {
 

@@ -4,10 +4,10 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "core/base/npy.hpp"
-#include "core/math/linear_explanations.hpp"
 #include "tests/bench/split.hpp"
 #include "tests/matrix.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/math/linear_explanations.hpp"
 
 int main(int argc, char** argv) {
   using namespace linex;

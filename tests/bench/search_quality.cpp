@@ -10,11 +10,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/base/npy.hpp"
-#include "core/math/linear_explanations.hpp"
 #include "tests/bench/generated.hpp"
 #include "tests/bench/split.hpp"
 #include "tests/matrix.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/math/linear_explanations.hpp"
 
 namespace {
 

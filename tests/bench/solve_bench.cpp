@@ -3,9 +3,9 @@
 
 #include <map>
 
-#include "core/math/linear_explanations.hpp"
 #include "tests/bench/generated.hpp"
 #include "tests/matrix.hpp"
+#include "toolkit/math/linear_explanations.hpp"
 
 namespace {
 

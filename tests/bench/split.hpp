@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "core/base/npy.hpp"
 #include "linex/data.hpp"
+#include "toolkit/base/npy.hpp"
 
 namespace linex::bench {
 

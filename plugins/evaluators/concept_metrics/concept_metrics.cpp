@@ -5,11 +5,11 @@
 #include <cmath>
 #include <cstdio>
 
-#include "core/base/parallel.hpp"
-#include "core/base/random.hpp"
-#include "core/math/metrics.hpp"
-#include "core/pipeline/simulate.hpp"
 #include "linex/plugin.hpp"
+#include "metrics.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/base/random.hpp"
+#include "toolkit/explanations/simulate.hpp"
 #include "two_sets.hpp"
 
 namespace {

@@ -2,10 +2,10 @@
 
 #include <map>
 
-#include "core/data/activation_store.hpp"
-#include "core/data/dataset.hpp"
-#include "core/math/metrics.hpp"
 #include "linex/error.hpp"
+#include "metrics.hpp"
+#include "toolkit/data/activation_store.hpp"
+#include "toolkit/data/dataset.hpp"
 
 namespace linex_metrics {
 

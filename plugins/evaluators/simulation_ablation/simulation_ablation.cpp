@@ -3,12 +3,12 @@
 // left, 1 being all of it.
 #include <algorithm>
 
-#include "core/base/parallel.hpp"
-#include "core/base/stats.hpp"
-#include "core/math/ablation.hpp"
-#include "core/pipeline/simulate.hpp"
-#include "core/pipeline/variant_runner.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/base/stats.hpp"
+#include "toolkit/explanations/simulate.hpp"
+#include "toolkit/intervention/ablation.hpp"
+#include "toolkit/intervention/variant_runner.hpp"
 
 namespace {
 

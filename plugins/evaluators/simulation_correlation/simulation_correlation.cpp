@@ -1,10 +1,10 @@
 // Simulation with correlation scoring (reference.md §1.8): predict each unit from its explanation
 // on the test rows, correlate with what it did.
-#include "core/base/npy.hpp"
-#include "core/base/stats.hpp"
-#include "core/math/bootstrap.hpp"
-#include "core/pipeline/simulate.hpp"
+#include "bootstrap.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/stats.hpp"
+#include "toolkit/explanations/simulate.hpp"
 
 namespace {
 

@@ -4,9 +4,9 @@
 #include <memory>
 #include <unordered_map>
 
-#include "core/base/text.hpp"
-#include "core/milan/vocabulary.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/text/vocabulary.hpp"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // Presence from anybody's embeddings of images and concepts: two recorded matrices.
-#include "core/base/npy.hpp"
-#include "core/base/text.hpp"
-#include "core/concepts/embedding_presence.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/concepts/embedding_presence.hpp"
 
 namespace {
 

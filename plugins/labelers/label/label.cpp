@@ -3,10 +3,10 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
-#include "core/base/text.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace {
 
@@ -54,9 +54,9 @@ class Label final : public linex::ConceptLabeler {
  public:
   static constexpr std::array kOptions{
       linex::option::text("names", "",
-                         "list of class names, one a line; default: the data set's own"),
+                          "list of class names, one a line; default: the data set's own"),
       linex::option::text("hierarchy", "",
-                         "JSON file {\"superclass\": [class ids], ...}; none if empty"),
+                          "JSON file {\"superclass\": [class ids], ...}; none if empty"),
       linex::option::text("labels", "", ".npy of class ids (N), for data without images"),
   };
 

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/base/npy.hpp"
-#include "core/base/text.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace {
 
@@ -68,7 +68,8 @@ class MatrixPresence final : public linex::Presence {
 class Recorded final : public linex::ConceptLabeler {
  public:
   static constexpr std::array kOptions{
-      linex::option::required(linex::option::text("concepts", "", ".npy with the presence of C concepts on N rows")),
+      linex::option::required(
+          linex::option::text("concepts", "", ".npy with the presence of C concepts on N rows")),
       linex::option::text(
           "names", "",
           "list of the C concept names, one a line; default: concept 0, concept 1, ..."),

@@ -1,14 +1,14 @@
 // Concepts from labelled pixels: presence is the share of an image that carries the label.
-#include "core/data/segmentation.hpp"
+#include "segmentation.hpp"
 
 #include <algorithm>
 #include <filesystem>
 #include <set>
 
-#include "core/base/parallel.hpp"
-#include "core/base/text.hpp"
-#include "core/data/broden_label.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/explanations/broden_label.hpp"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // SigLIP: presence of any text in an image (reference.md §1.3).
-#include "core/concepts/embedding_labeler.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/concepts/embedding_labeler.hpp"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // Activations somebody else recorded: any framework's matrix as a target model without images.
 #include <linex/plugin.hpp>
 
-#include "core/base/files.hpp"
-#include "core/base/npy.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // Residual networks of torchvision (ImageNet, Places365) and of the usual CIFAR repositories.
 #include <linex/plugin.hpp>
 
-#include "core/net/image_options.hpp"
-#include "core/net/resnet_network.hpp"
+#include "toolkit/net/image_options.hpp"
+#include "toolkit/net/resnet_network.hpp"
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "plugins/models/torchscript/script_graph.hpp"
+#include "script_graph.hpp"
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/alias_analysis.h>
@@ -14,8 +14,8 @@
 #include <optional>
 #include <unordered_set>
 
-#include "core/base/text.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace {

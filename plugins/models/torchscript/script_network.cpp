@@ -1,4 +1,4 @@
-#include "plugins/models/torchscript/script_network.hpp"
+#include "script_network.hpp"
 
 #include <caffe2/serialize/inline_container.h>
 #include <torch/csrc/jit/api/module.h>
@@ -11,15 +11,15 @@
 #include <map>
 #include <unordered_map>
 
-#include "core/base/files.hpp"
-#include "core/base/parallel.hpp"
-#include "core/base/text.hpp"
-#include "core/net/builder.hpp"
-#include "core/net/checkpoint.hpp"
-#include "core/net/image_model.hpp"
-#include "core/pipeline/layers.hpp"
 #include "linex/error.hpp"
-#include "plugins/models/torchscript/script_graph.hpp"
+#include "script_graph.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/checkpoint/checkpoint.hpp"
+#include "toolkit/net/builder.hpp"
+#include "toolkit/net/image_model.hpp"
+#include "toolkit/net/layers.hpp"
 
 namespace linex {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "core/net/execution.hpp"
 #include "linex/model.hpp"
+#include "toolkit/net/execution.hpp"
 
 namespace linex {
 

@@ -1,9 +1,9 @@
 // Any module saved by torch.jit.save, scripted or traced.
 #include <linex/plugin.hpp>
 
-#include "core/net/image_model.hpp"
-#include "core/net/image_options.hpp"
-#include "plugins/models/torchscript/script_network.hpp"
+#include "script_network.hpp"
+#include "toolkit/net/image_model.hpp"
+#include "toolkit/net/image_options.hpp"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // VGG networks of torchvision (ImageNet) and of chenyaofo's CIFAR repository.
 #include <linex/plugin.hpp>
 
-#include "core/net/image_options.hpp"
-#include "plugins/models/vgg/vgg_network.hpp"
+#include "toolkit/net/image_options.hpp"
+#include "vgg_network.hpp"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "core/net/image_model.hpp"
-#include "core/net/weights.hpp"
+#include "toolkit/checkpoint/weights.hpp"
+#include "toolkit/net/image_model.hpp"
 
 namespace linex {
 

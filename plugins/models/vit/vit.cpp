@@ -1,8 +1,8 @@
 // Vision transformers of torchvision.
 #include <linex/plugin.hpp>
 
-#include "core/net/image_options.hpp"
-#include "plugins/models/vit/vit_network.hpp"
+#include "toolkit/net/image_options.hpp"
+#include "vit_network.hpp"
 
 namespace {
 

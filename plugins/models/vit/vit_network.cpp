@@ -1,9 +1,9 @@
-#include "plugins/models/vit/vit_network.hpp"
+#include "vit_network.hpp"
 
 #include <cmath>
 
-#include "core/net/builder.hpp"
 #include "linex/error.hpp"
+#include "toolkit/net/builder.hpp"
 
 namespace linex {
 namespace {

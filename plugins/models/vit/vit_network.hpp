@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <string>
 
-#include "core/net/image_model.hpp"
-#include "core/net/weights.hpp"
+#include "toolkit/checkpoint/weights.hpp"
+#include "toolkit/net/image_model.hpp"
 
 namespace linex {
 

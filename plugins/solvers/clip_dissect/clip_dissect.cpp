@@ -1,5 +1,5 @@
 // CLIP-Dissect: each unit gets the one concept most similar to it (reference.md §2.1).
-#include "core/math/clip_dissect.hpp"
+#include "similarity.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -4,8 +4,8 @@
 
 #include <chrono>
 
-#include "core/math/linear_explanations.hpp"
-#include "core/math/saga.hpp"
+#include "saga.hpp"
+#include "toolkit/math/linear_explanations.hpp"
 
 namespace {
 

@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-#include "core/math/linear_explanations.hpp"
+#include "toolkit/math/linear_explanations.hpp"
 
 namespace {
 

@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <memory>
 
-#include "core/base/text.hpp"
-#include "core/milan/featurizer.hpp"
-#include "core/milan/milan.hpp"
-#include "core/net/resnet_network.hpp"
+#include "featurizer.hpp"
 #include "linex/plugin.hpp"
+#include "milan.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/net/resnet_network.hpp"
 
 namespace {
 

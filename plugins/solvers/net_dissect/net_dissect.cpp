@@ -2,7 +2,7 @@
 #include <filesystem>
 #include <set>
 
-#include "core/probe/dissection.hpp"
+#include "dissection.hpp"
 #include "linex/plugin.hpp"
 
 namespace {

@@ -1,9 +1,9 @@
 // Explanations somebody already has: any published file, so that the same evaluators score it.
 #include <unordered_map>
 
-#include "core/pipeline/layers.hpp"
-#include "core/pipeline/explanation_csv.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
+#include "toolkit/net/layers.hpp"
 
 namespace {
 

@@ -1,0 +1,176 @@
+#include "core/run/benchmark_plan.hpp"
+
+#include <algorithm>
+#include <cctype>
+
+#include "core/plugin/option_schema.hpp"
+#include "core/run/sections.hpp"
+#include "linex/error.hpp"
+
+namespace linex {
+
+namespace {
+
+using Keys = std::map<std::string, std::string>;
+
+constexpr char kNetwork[] = "network ", kMethod[] = "method ";
+
+/// The NAME of "[network NAME]", or "".
+std::string name_after(const std::string& section, const std::string& kind) {
+  if (section.rfind(kind, 0) != 0) return "";
+  const std::string name = section.substr(kind.size());
+  const auto fits = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) ||
+           std::string(" _()+-").find(c) != std::string::npos;
+  };
+  if (name.empty() || !std::all_of(name.begin(), name.end(), fits))
+    throw usage_error("[" + section +
+                      "]: a name is letters, digits and ' _()+-', since it becomes a folder");
+  return name;
+}
+
+/// Keys of `from` over those of `to`; another plugin starts afresh.
+void overlay(Keys& to, const Keys& from) {
+  const auto plugin = from.find("plugin");
+  if (plugin != from.end() && to.count("plugin") && to["plugin"] != plugin->second) to.clear();
+  for (const auto& [key, value] : from) to[key] = value;
+}
+
+/// Takes "labeler" and "labeler.KEY" of a method into the labeler's keys; false for other keys.
+bool take(const std::string& key, const std::string& value, const std::string& part, Keys& keys) {
+  if (key == part) return keys["plugin"] = value, true;
+  if (key.rfind(part + ".", 0) != 0) return false;
+  keys[key.substr(part.size() + 1)] = value;
+  return true;
+}
+
+BenchmarkMethod read_method(const std::string& section, const std::string& name, const Keys& keys) {
+  BenchmarkMethod method{name, "", {}, {}, {}};
+  for (const auto& [key, value] : keys) {
+    if (key == "file")
+      method.file = value;
+    else if (!take(key, value, "labeler", method.labeler) &&
+             !take(key, value, "solver", method.solver) &&
+             !take(key, value, "simulator", method.simulator))
+      throw usage_error("[" + section + "]: unknown key '" + key + "'");
+  }
+  if (!method.file.empty() && !method.solver.empty())
+    throw usage_error("[" + section + "]: give either a file of explanations or a solver");
+  return method;
+}
+
+/// Names of all sections: those without an order of their own first.
+std::vector<std::string> ordered(const BenchmarkConfiguration& configuration) {
+  const auto& order = configuration.order;
+  std::vector<std::string> names;
+  for (const auto& entry : configuration.sections)
+    if (std::find(order.begin(), order.end(), entry.first) == order.end())
+      names.push_back(entry.first);
+  for (const auto& name : order)
+    if (configuration.sections.count(name)) names.push_back(name);
+  return names;
+}
+
+std::string for_network(std::string text, const BenchmarkNetwork& network) {
+  static const std::string kMark = "{network}";
+  for (std::size_t at = 0; (at = text.find(kMark, at)) != std::string::npos;
+       at += network.name.size())
+    text.replace(at, kMark.size(), network.name);
+  return text;
+}
+
+}  // namespace
+
+BenchmarkPlan plan_benchmark(const BenchmarkConfiguration& configuration) {
+  BenchmarkPlan plan;
+  for (const auto& section : ordered(configuration)) {
+    const Keys& keys = configuration.sections.at(section);
+    if (const auto name = name_after(section, kNetwork); !name.empty()) {
+      BenchmarkNetwork network{name, {}, {}};
+      for (const auto& [key, value] : keys)
+        (key.rfind("data.", 0) == 0 ? network.data[key.substr(5)] : network.model[key]) = value;
+      plan.networks.push_back(std::move(network));
+    } else if (const auto method = name_after(section, kMethod); !method.empty()) {
+      plan.methods.push_back(read_method(section, method, keys));
+    } else {
+      plan.base[section] = keys;
+    }
+  }
+  if (plan.networks.empty()) plan.networks.push_back({"network", {}, {}});
+  if (plan.methods.empty()) plan.methods.push_back({"method", "", {}, {}, {}});
+  return plan;
+}
+
+std::vector<std::string> benchmark_keys(PluginRegistry& registry, const Sections& first_look) {
+  std::vector<std::string> keys;
+  const auto value_of = [&](const std::string& section, const std::string& key) {
+    const auto found = first_look.find(section);
+    if (found == first_look.end()) return std::string();
+    const auto value = found->second.find(key);
+    return value == found->second.end() ? std::string() : value->second;
+  };
+  const auto add = [&](const std::string& prefix, PluginKind kind, const std::string& own,
+                       const std::string& shared) {
+    const std::string name = own.empty() ? shared : own;
+    if (name.empty()) return;
+    for (const auto& spec : registry.options(kind, name)) keys.push_back(prefix + spec.name);
+  };
+  for (const auto& [name, given] : first_look) {
+    if (!name_after(name, kNetwork).empty()) {
+      for (const auto& spec : section("model").keys) keys.push_back(name + "." + spec.name);
+      for (const auto& spec : section("data").keys) keys.push_back(name + ".data." + spec.name);
+      add(name + ".", PluginKind::model, value_of(name, "plugin"), value_of("model", "plugin"));
+    } else if (!name_after(name, kMethod).empty()) {
+      for (const char* key : {".file", ".labeler", ".solver", ".simulator"})
+        keys.push_back(name + key);
+      add(name + ".labeler.", PluginKind::labeler, value_of(name, "labeler"),
+          value_of("labeler", "plugin"));
+      add(name + ".simulator.", PluginKind::labeler, value_of(name, "simulator"),
+          value_of("simulator", "plugin"));
+      const std::string solver = value_of("solver", "plugin");
+      add(name + ".solver.", PluginKind::solver, value_of(name, "solver"),
+          solver.empty() ? "linear" : solver);
+    }
+  }
+  return keys;
+}
+
+Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
+                     const std::filesystem::path& out) {
+  Sections sections = plan.base;
+  overlay(sections["model"], network.model);
+  overlay(sections["data"], network.data);
+  auto& run = sections["run"];
+  run["out"] = (out / network.name).string();
+  if (!run.count("cache") || run["cache"].empty()) run["cache"] = (out / "cache").string();
+  return sections;
+}
+
+Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
+                     const BenchmarkMethod& method, const std::filesystem::path& out) {
+  Sections sections = sections_of(plan, network, out);
+  overlay(sections["labeler"], method.labeler);
+  overlay(sections["solver"], method.solver);
+  overlay(sections["simulator"], method.simulator);
+  for (const char* name : {"labeler", "solver", "simulator", "evaluator"})
+    for (auto& [key, value] : sections[name]) value = for_network(value, network);
+  sections["run"]["out"] = (out / network.name / method.name).string();
+  return sections;
+}
+
+std::string file_of(const BenchmarkMethod& method, const BenchmarkNetwork& network) {
+  return for_network(method.file, network);
+}
+
+std::string to_ini(const BenchmarkConfiguration& configuration) {
+  std::string text = "# linex benchmark --config FILE runs this again.\n";
+  for (const auto& name : ordered(configuration)) {
+    const Keys& keys = configuration.sections.at(name);
+    if (keys.empty()) continue;
+    text += "\n[" + name + "]\n";
+    for (const auto& [key, value] : keys) text += key + " = " + value + "\n";
+  }
+  return text;
+}
+
+}  // namespace linex

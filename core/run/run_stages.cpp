@@ -1,0 +1,223 @@
+#include "core/run/run_stages.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "core/report/report.hpp"
+#include "core/run/units.hpp"
+#include "linex/error.hpp"
+#include "toolkit/base/npy.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/data/activation_store.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/net/layers.hpp"
+
+namespace linex {
+
+namespace {
+
+/// By blocks of rows: a mapped file may be larger than the memory.
+void check_finite(const torch::Tensor& activations, const std::string& what) {
+  constexpr std::int64_t kRowsAtOnce = 4096;
+  for (std::int64_t begin = 0; begin < activations.size(0); begin += kRowsAtOnce) {
+    const std::int64_t n = std::min(kRowsAtOnce, activations.size(0) - begin);
+    const auto finite = torch::isfinite(activations.narrow(0, begin, n));
+    release_rows(activations, begin, n);
+    if (finite.all().item<bool>()) continue;
+    const auto at = finite.logical_not().nonzero()[0];
+    throw input_error(what + ": row " + std::to_string(begin + at[0].item<std::int64_t>()) +
+                      ", unit " + std::to_string(at[1].item<std::int64_t>()) +
+                      " is NaN or infinite; activations must be finite");
+  }
+}
+
+}  // namespace
+
+Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data) {
+  const OptionValues& options = place.options("model");
+  Source source;
+  source.model = place.open_model();
+  source.recorded = source.model.object->recorded();
+  source.layers = parse_layers(options.text("layer"), *source.model.object);
+  source.pool = options.text("pool");
+  if (!source.recorded.defined()) {
+    if (!data)
+      throw usage_error("data.root: " + source.model.name +
+                        " is a network and needs images; name their folder");
+    source.data = data;
+    return source;
+  }
+  if (data && data->size() != source.recorded.size(0))
+    throw input_error("model.activations has " + std::to_string(source.recorded.size(0)) +
+                      " rows, the data set " + std::to_string(data->size()));
+  return source;
+}
+
+void Source::check_units(const std::string& units) const {
+  if (trim(units).empty()) return;
+  if (recorded.defined()) {
+    parse_units(units, recorded.size(1));
+    return;
+  }
+  const auto image = load_batch(*data, {0}, model.object->preprocess(), 1);
+  const auto outputs = model.object->forward(image, layers, false);
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    parse_units(units, pool_output(outputs.layers[l], pool_from_string(pool), layers[l]).size(1));
+}
+
+void check_rows(const Source& source, const Named<ConceptLabeler>& labeler) {
+  const auto presence = labeler.object->presence();
+  if (presence && presence->rows() != source.rows())
+    throw input_error(labeler.name + " has " + std::to_string(presence->rows()) + " rows, " +
+                      source.model.name + " has " + std::to_string(source.rows()));
+}
+
+RecordedLayers record_activations(Workplace& place, const Source& source, StageClock& clock,
+                                  bool logits) {
+  RecordedLayers recorded;
+  clock.time("activations", [&] {
+    if (source.recorded.defined()) {
+      recorded.layers = {source.recorded.to(torch::kFloat32)};
+      check_finite(recorded.layers.front(), source.model.name);
+    } else {
+      ActivationRequest request;
+      request.layers = source.layers;
+      request.pool = pool_from_string(source.pool);
+      request.logits = logits;
+      auto extracted =
+          extract_activations(*source.model.object, source.data, request, place.context());
+      recorded.layers = std::move(extracted.layers);
+      recorded.logits = std::move(extracted.logits);
+    }
+  });
+  return recorded;
+}
+
+void append_layer(ExplanationFile& file, const std::string& layer,
+                  const std::vector<Explanation>& explanations,
+                  const std::vector<ScoreColumn>& scores) {
+  file.explanations.insert(file.explanations.end(), explanations.begin(), explanations.end());
+  file.layers.insert(file.layers.end(), explanations.size(), layer);
+  if (file.scores.empty()) {
+    file.scores = scores;
+    return;
+  }
+  for (std::size_t s = 0; s < scores.size(); ++s) {
+    const auto extend = [](auto& to, const auto& from) {
+      to.insert(to.end(), from.begin(), from.end());
+    };
+    extend(file.scores[s].value, scores[s].value);
+    extend(file.scores[s].status, scores[s].status);
+    extend(file.scores[s].low, scores[s].low);
+    extend(file.scores[s].high, scores[s].high);
+  }
+}
+
+ReportMethod select_rows(const ExplanationFile& file, const std::string& layer, bool only) {
+  const bool one_layer = std::all_of(file.layers.begin(), file.layers.end(),
+                                     [&](const auto& name) { return name == file.layers.front(); });
+  ReportMethod method;
+  for (const auto& score : file.scores)
+    method.scores.push_back({score.name, score.higher_is_better, {}, {}, {}, {}});
+  for (std::size_t i = 0; i < file.explanations.size(); ++i) {
+    if (!file.layers[i].empty() && normalise_layer(file.layers[i]) != layer && !(only && one_layer))
+      continue;
+    method.explanations.push_back(file.explanations[i]);
+    for (std::size_t s = 0; s < file.scores.size(); ++s) {
+      const auto copy = [i](std::vector<double>& to, const std::vector<double>& from) {
+        if (i < from.size()) to.push_back(from[i]);
+      };
+      copy(method.scores[s].value, file.scores[s].value);
+      copy(method.scores[s].low, file.scores[s].low);
+      copy(method.scores[s].high, file.scores[s].high);
+    }
+  }
+  return method;
+}
+
+std::vector<Explanation> select_layer(const ExplanationFile& file, const std::string& layer,
+                                      bool only) {
+  return select_rows(file, layer, only).explanations;
+}
+
+std::string method_name(const Workplace& place) {
+  if (!place.has_plugin("solver") || !place.has_plugin("labeler")) return "explanations";
+  return place.options("solver").text("plugin") + " over " +
+         place.options("labeler").text("plugin");
+}
+
+void make_report(Workplace& place, const ReportParts& parts) {
+  const std::string wanted = place.options("run").text("report");
+  if (wanted == "none") return;
+  RunSummary summary;
+  place.describe(summary);
+  Report report;
+  report.methods = parts.methods;
+  report.split = parts.split;
+  report.data = parts.source.data;
+  report.model = parts.source.recorded.defined() ? nullptr : parts.source.model.object.get();
+  report.warnings = summary.warnings;
+  report.options = summary.options;
+  std::size_t units = 0;
+  for (std::size_t l = 0; l < parts.source.layers.size(); ++l) {
+    ReportLayer layer{parts.source.layers[l], parts.source.pool, {}, {}};
+    if (l < parts.recorded.layers.size()) layer.activations = parts.recorded.layers[l];
+    for (std::size_t m = 0; m < parts.methods.size(); ++m)
+      layer.methods.push_back(
+          select_rows(*parts.files[m], layer.name, parts.source.layers.size() == 1));
+    for (std::size_t m = 0; m < parts.methods.size(); ++m)
+      layer.methods[m].simulator = parts.simulators[m];
+    units += layer.methods.front().explanations.size();
+    report.layers.push_back(std::move(layer));
+  }
+  report.title = std::to_string(units) + " units of " + join(parts.source.layers, ", ");
+  report.facts = {parts.source.model.name,
+                  parts.source.layers.empty() || !parts.source.rows()
+                      ? ""
+                      : std::to_string(parts.source.rows()) + " images",
+                  join(parts.methods, ", ")};
+  ReportOptions options;
+  if (wanted == "plain") options.images = 0;
+  write_report(place.out() / "report", report, options, place.context());
+}
+
+void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
+                const ReportParts* parts) {
+  place.describe(summary);
+  if (parts) clock.time("report", [&] { make_report(place, *parts); });
+  write_summary(place.out() / "summary.json", summary, clock);
+}
+
+std::vector<std::size_t> best_explained(const RunSummary& summary, std::size_t count) {
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < summary.test_correlation.size(); ++i)
+    if (std::isfinite(summary.test_correlation[i])) order.push_back(i);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return summary.test_correlation[a] > summary.test_correlation[b];
+  });
+  if (order.size() > count) order.resize(count);
+  return order;
+}
+
+void print_outcome(Workplace& place, const RunSummary& summary) {
+  std::map<Status, int> counts;
+  for (const auto& explanation : summary.explanations) ++counts[explanation.status];
+  std::string text = std::to_string(summary.explanations.size()) + " units";
+  for (const auto& [status, count] : counts)
+    if (status != Status::ok) text += ", " + std::to_string(count) + " " + to_string(status);
+  std::printf("%s\n", text.c_str());
+  for (const auto& score : summary.scores) {
+    const MeanSem mean = mean_sem(score.value);
+    std::printf("%-24s %.4f ± %.4f  (n = %lld)\n", score.name.c_str(), mean.mean, mean.sem,
+                static_cast<long long>(mean.n));
+  }
+  const auto order = best_explained(summary, 5);
+  if (!order.empty()) std::printf("best explained:\n");
+  for (const auto i : order)
+    std::printf("  unit %-5lld %.3f  %s\n", static_cast<long long>(summary.explanations[i].unit),
+                summary.test_correlation[i], in_words(summary.explanations[i]).c_str());
+  std::printf("written to %s\n", place.out().c_str());
+}
+
+}  // namespace linex

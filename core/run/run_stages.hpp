@@ -1,0 +1,78 @@
+// What explain, evaluate, activations and concepts share.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/report/report.hpp"
+#include "core/run/stage_clock.hpp"
+#include "core/run/workplace.hpp"
+#include "toolkit/explanations/explanation_csv.hpp"
+
+namespace linex {
+
+/// Where activations come from: a network over a data set, or a recorded matrix.
+struct Source {
+  Named<TargetModel> model;
+  std::shared_ptr<const DataSet> data;  ///< null for recorded activations
+  std::vector<std::string> layers;
+  std::string pool;
+  torch::Tensor recorded;  ///< (N, K) or undefined
+
+  std::int64_t rows() const { return recorded.defined() ? recorded.size(0) : data->size(); }
+  /// Checks run.units against every layer before long work: runs one image through the network.
+  void check_units(const std::string& units) const;
+};
+
+/// Opens the model and finds its layers. Throws Error(usage) where a network has no data set.
+Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data);
+
+/// Throws Error(input) where the labeler knows another number of rows than the source.
+void check_rows(const Source& source, const Named<ConceptLabeler>& labeler);
+
+struct RecordedLayers {
+  std::vector<torch::Tensor> layers;  ///< float32 (N, K), one a layer of the source
+  torch::Tensor logits;               ///< (N, classes) where asked for and the network has them
+};
+/// Stage 1; adds "activations" to the clock.
+RecordedLayers record_activations(Workplace& place, const Source& source, StageClock& clock,
+                                  bool logits);
+
+/// Appends one layer's explanations and scores to a file.
+void append_layer(ExplanationFile& file, const std::string& layer,
+                  const std::vector<Explanation>& explanations,
+                  const std::vector<ScoreColumn>& scores);
+
+/// Explanations of `layer` in a file. Rows that name no layer, or (`only`: the run has one layer)
+/// any single other layer, are taken as this layer's.
+std::vector<Explanation> select_layer(const ExplanationFile& file, const std::string& layer,
+                                      bool only);
+
+/// The same rows with their scores.
+ReportMethod select_rows(const ExplanationFile& file, const std::string& layer, bool only);
+
+/// "SOLVER over LABELER" as configured; "explanations" where the run has no labeler.
+std::string method_name(const Workplace& place);
+
+/// What a report shows of a run, apart from options and warnings. Lends everything it is given.
+struct ReportParts {
+  const Source& source;
+  const RecordedLayers& recorded;
+  Split split;
+  std::vector<std::string> methods;           ///< names
+  std::vector<const ExplanationFile*> files;  ///< one a method
+  std::vector<ConceptLabeler*> simulators;    ///< one a method; may be null
+};
+/// Writes report/ as run.report says.
+void make_report(Workplace& place, const ReportParts& parts);
+
+/// Writes summary.json and, where there are explanations, the report.
+void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
+                const ReportParts* parts = nullptr);
+/// Positions of the `count` explanations with the highest test correlation, best first.
+std::vector<std::size_t> best_explained(const RunSummary& summary, std::size_t count);
+/// The few lines a person wants after a run.
+void print_outcome(Workplace& place, const RunSummary& summary);
+
+}  // namespace linex

@@ -1,0 +1,64 @@
+#include "core/run/sections.hpp"
+
+#include <stdexcept>
+
+#include "linex/option.hpp"
+
+namespace linex {
+
+const std::vector<Section>& sections() {
+  using namespace option;
+  constexpr auto no_limit = kMaxInteger;
+  static const std::vector<Section> all{
+      {"run",
+       "",
+       {text("out", "linex-out", "folder for everything the run writes"),
+        integer("seed", 0, 0, no_limit, "the only source of randomness"),
+        integer("threads", 0, 0, 4096, "threads to use; 0 = all"),
+        text("device", "auto", "auto, cpu, cuda or cuda:N"),
+        text("units", "", "units to explain, e.g. 0:64,100; all if empty"),
+        integer("batch", 0, 0, 65536, "images a forward pass; 0 = the model's choice"),
+        text("cache", "",
+             "folder for content-keyed caches; empty = run.out/cache, none = no cache"),
+        flag("resume", true, "go on with an interrupted run of the same configuration"),
+        choice("report", "full", "full|plain|none",
+               "report/index.html: with images and maps, without, or not at all"),
+        real("memory", 0, 0, 1e6, "bound on large temporaries in GB; 0 = half of the machine"),
+        choice("log-level", "info", "trace|debug|info|warning|error|off",
+               "least severe message shown")}},
+      {"data",
+       "",
+       {choice("kind", "image_folder", "image_folder|cifar10|cifar100|places365|csv",
+               "layout of the data set"),
+        text("root", "", "folder (csv: file) of the data set; not needed for recorded matrices"),
+        text("split", "0.7,0.1,0.2",
+             "folder with {train,val,test}_ids.{npy,pt}, or fractions shuffled from run.seed"),
+        integer("limit", 0, 0, no_limit, "use only the first rows; 0 = all"),
+        choice("on_error", "fail", "fail|skip", "what to do with an image that cannot be read"),
+        choice("part", "test", "test|train", "which images of cifar10 or cifar100"),
+        choice("labels", "fine", "fine|coarse", "classes of cifar100: its 100, or its 20 groups")}},
+      {"model",
+       "model",
+       {text("plugin", "", "target model; linex list names them"),
+        text("layer", "", "layer to explain, torchvision's module path; a comma list for several"),
+        choice("pool", "avg", "avg|max|first", "from a unit's map or tokens to one number")}},
+      {"labeler", "labeler", {text("plugin", "", "source of concepts")}},
+      {"solver", "solver", {text("plugin", "linear", "how explanations are found")}},
+      {"evaluator",
+       "evaluator",
+       {text("plugin", "simulation_correlation",
+             "scores to compute, a comma list; none = no scores")}},
+      {"simulator",
+       "labeler",
+       {text("plugin", "", "labeler that simulates; empty = the run's labeler")}},
+  };
+  return all;
+}
+
+const Section& section(const std::string& name) {
+  for (const auto& entry : sections())
+    if (entry.name == name) return entry;
+  throw std::logic_error("no section " + name);
+}
+
+}  // namespace linex

@@ -1,0 +1,40 @@
+// summary.json: what a run found, how long it took and what it was made with.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/run/stage_clock.hpp"
+#include "linex/data.hpp"
+#include "toolkit/base/stats.hpp"
+
+namespace linex {
+
+struct PluginUse {
+  std::string role;  ///< "solver", "simulator", ...
+  std::string kind, name, version, file, sha256;
+};
+
+/// Everything summary.json holds, in the contract's names.
+struct RunSummary {
+  std::vector<Explanation> explanations;
+  std::vector<ScoreColumn> scores;
+  std::vector<double> test_correlation;  ///< one an explanation, kNone where there is none
+  std::vector<PluginUse> plugins;
+  std::map<std::string, std::map<std::string, std::string>> options;  ///< everything resolved
+  std::vector<std::string> warnings;
+  std::map<std::string, double> figures;  ///< a solver's own numbers
+};
+
+/// Means are over units whose status is ok (or not_converged); what is left out is in
+/// status_counts.
+void write_summary(const std::filesystem::path& path, const RunSummary& summary,
+                   const StageClock& clock);
+
+/// Largest resident set of this process so far, in MB.
+double peak_rss_mb();
+
+}  // namespace linex

@@ -1,0 +1,230 @@
+#include "core/run/workplace.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "core/run/device.hpp"
+#include "core/run/sections.hpp"
+#include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/data/split.hpp"
+
+namespace linex {
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Plugins named by section.plugin: none, one, or (evaluators) several.
+std::vector<std::string> plugin_names(const Section& entry, const Sections& raw) {
+  if (entry.plugin_kind.empty()) return {};
+  std::string text = entry.keys.front().default_text ? entry.keys.front().default_text : "";
+  if (const auto found = raw.find(entry.name); found != raw.end())
+    if (const auto key = found->second.find("plugin"); key != found->second.end())
+      text = key->second;
+  std::vector<std::string> names;
+  for (const auto& part : split(text, ','))
+    if (const std::string name = trim(part); !name.empty() && name != "none") names.push_back(name);
+  if (names.size() > 1 && entry.name != "evaluator")
+    throw usage_error(entry.name + ".plugin: one plugin, not '" + text + "'");
+  return names;
+}
+
+std::map<std::string, std::string> pick(const std::map<std::string, std::string>& raw,
+                                        const OptionSpecs& specs) {
+  std::map<std::string, std::string> picked;
+  for (const auto& spec : specs)
+    if (const auto found = raw.find(spec.name); found != raw.end()) picked.insert(*found);
+  return picked;
+}
+
+OptionSpecs view(const std::vector<linex_option_spec>& specs) {
+  return {specs.data(), specs.size()};
+}
+
+}  // namespace
+
+std::vector<std::string> known_keys(PluginRegistry& registry, const Sections& first_look) {
+  std::vector<std::string> keys;
+  const auto add = [&](const Section& entry, const OptionSpecs& specs) {
+    for (const auto& spec : specs)
+      if (const std::string key = entry.name + "." + spec.name;
+          std::find(keys.begin(), keys.end(), key) == keys.end())
+        keys.push_back(key);
+  };
+  for (const auto& entry : sections()) {
+    add(entry, view(entry.keys));
+    for (const auto& name : plugin_names(entry, first_look))
+      add(entry, registry.options(plugin_kind_from_string(entry.plugin_kind), name));
+  }
+  return keys;
+}
+
+std::string section_help(PluginRegistry& registry, const Sections& first_look) {
+  std::string text;
+  for (const auto& entry : sections()) {
+    text += "\n[" + entry.name + "]\n" + format_options(view(entry.keys), entry.name);
+    for (const auto& name : plugin_names(entry, first_look))
+      text += format_options(registry.options(plugin_kind_from_string(entry.plugin_kind), name),
+                             entry.name);
+  }
+  return text;
+}
+
+Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(registry) {
+  for (const auto& entry : sections()) {
+    const auto found = raw.find(entry.name);
+    const auto given = found == raw.end() ? std::map<std::string, std::string>{} : found->second;
+    resolved_[entry.name] =
+        resolve_options(view(entry.keys), pick(given, view(entry.keys)), entry.name, "linex");
+    for (const auto& name : plugin_names(entry, raw)) {
+      const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
+      const OptionSpecs specs = registry.options(kind, name);
+      choices_[entry.name].push_back({name, resolve_options(specs, pick(given, specs), entry.name,
+                                                            entry.plugin_kind + "/" + name)});
+    }
+  }
+
+  const OptionValues& run = options("run");
+  const std::string level = run.text("log-level");
+  log_ = std::make_shared<ConsoleLogger>(level);
+  out_ = run.text("out");
+  if (out_.empty()) throw usage_error("run.out: name a folder for the results");
+  settings_.threads = resolve_threads(run.integer("threads"));
+  prepare_machine(settings_.threads);
+  settings_.device = resolve_device(run.text("device"));
+  settings_.seed = static_cast<std::uint64_t>(run.integer("seed"));
+  settings_.memory_bytes = resolve_memory(run.real("memory"));
+  settings_.batch = run.integer("batch");
+  const std::string cache = run.text("cache");
+  settings_.out = out_;
+  if (cache != "none") settings_.cache = cache.empty() ? out_ / "cache" : fs::path(cache);
+  context_ =
+      std::make_shared<HostContext>(run, settings_, *log_, level == "error" || level == "off");
+  for (const auto& warning : registry.warnings()) log_->warning(warning);
+  if (const std::string complaint = blas_complaint(); !complaint.empty()) log_->warning(complaint);
+}
+
+bool Workplace::has_plugin(const std::string& section) const { return choices_.count(section) > 0; }
+
+template <class Interface>
+Named<Interface> Workplace::open(const std::string& section_name, const Choice& choice) {
+  const std::string level = options("run").text("log-level");
+  auto context = std::make_shared<HostContext>(choice.options.values, settings_, *log_,
+                                               level == "error" || level == "off");
+  auto object = registry_.create<Interface>(choice.name, std::move(context));
+  const PluginEntry& entry = registry_.find(KindOf<Interface>::value, choice.name);
+  used_.push_back({section_name, to_string(entry.note->kind), choice.name, entry.note->version,
+                   entry.file.string(), sha256_of_file(entry.file)});
+  return {std::move(object), entry.key};
+}
+
+template <class Interface>
+Named<Interface> Workplace::open_only(const std::string& section_name, const char* advice) {
+  if (!has_plugin(section_name)) throw usage_error(section_name + ".plugin: " + advice);
+  return open<Interface>(section_name, choices_[section_name].front());
+}
+
+std::shared_ptr<const DataSet> Workplace::open_data() {
+  const OptionValues& data = options("data");
+  if (data.text("root").empty()) return nullptr;
+  DataOptions request;
+  request.kind = data.text("kind");
+  request.root = data.text("root");
+  request.limit = data.integer("limit");
+  request.part = data.text("part");
+  request.labels = data.text("labels");
+  request.skip_unreadable = data.text("on_error") == "skip";
+  request.threads = settings_.threads;
+  request.log = log_.get();
+  return open_data_set(request);
+}
+
+Named<TargetModel> Workplace::open_model() {
+  return open_only<TargetModel>("model", "name the target model, e.g. --model.plugin=resnet");
+}
+
+Named<SparseSolver> Workplace::open_solver() {
+  return open_only<SparseSolver>("solver", "name a solver, e.g. --solver.plugin=linear");
+}
+
+std::vector<Named<Evaluator>> Workplace::open_evaluators() {
+  std::vector<Named<Evaluator>> evaluators;
+  for (const auto& choice : choices_["evaluator"])
+    evaluators.push_back(open<Evaluator>("evaluator", choice));
+  return evaluators;
+}
+
+Named<ConceptLabeler> Workplace::open_labeler(const std::shared_ptr<const DataSet>& data) {
+  auto labeler = open_only<ConceptLabeler>(
+      "labeler", "name the source of concepts, e.g. --labeler.plugin=label");
+  labeler.object->attach(data);
+  return labeler;
+}
+
+Named<ConceptLabeler> Workplace::open_simulator(const std::shared_ptr<const DataSet>& data,
+                                                const Named<ConceptLabeler>& labeler) {
+  if (!has_plugin("simulator")) return labeler;
+  auto simulator = open_only<ConceptLabeler>("simulator", "name a labeler");
+  simulator.object->attach(data);
+  return simulator;
+}
+
+Split Workplace::open_split(std::int64_t rows) const {
+  return make_split(options("data").text("split"), rows, settings_.seed);
+}
+
+void Workplace::prepare_out() const {
+  std::error_code failure;
+  fs::create_directories(out_, failure);
+  if (!settings_.cache.empty()) fs::create_directories(settings_.cache, failure);
+  if (failure)
+    throw input_error("cannot make the folder " + out_.string() + ": " + failure.message());
+  write_file_atomic(out_ / "run.ini", ini());
+}
+
+std::vector<std::pair<std::string, std::string>> Workplace::texts(
+    const std::string& section_name) const {
+  auto all = resolved_.at(section_name).text;
+  if (!has_plugin(section_name)) return all;
+  for (const auto& choice : choices_.at(section_name))
+    for (const auto& entry : choice.options.text)
+      // Two evaluators may share an option.
+      if (std::find(all.begin(), all.end(), entry) == all.end()) all.push_back(entry);
+  return all;
+}
+
+std::string Workplace::ini() const {
+  std::string text =
+      "# Everything this run was made with; linex COMMAND --config FILE runs it again.\n";
+  for (const auto& entry : sections()) {
+    if (!entry.plugin_kind.empty() && !has_plugin(entry.name) && entry.name != "evaluator")
+      continue;
+    text += "\n[" + entry.name + "]\n";
+    for (const auto& [key, value] : texts(entry.name)) text += key + " = " + value + "\n";
+  }
+  return text;
+}
+
+std::string Workplace::digest() const {
+  // What changes where or how fast a run works, and not what it finds.
+  static const std::set<std::string> kIrrelevant{"out",       "threads", "cache", "resume",
+                                                 "log-level", "memory",  "device"};
+  Sha256 digest;
+  for (const auto& entry : sections()) {
+    digest.add(entry.name);
+    for (const auto& [key, value] : texts(entry.name))
+      if (entry.name != "run" || kIrrelevant.count(key) == 0) digest.add(key).add(value);
+  }
+  for (const auto& plugin : used_) digest.add(plugin.role).add(plugin.sha256);
+  return digest.hex();
+}
+
+void Workplace::describe(RunSummary& summary) const {
+  summary.plugins = used_;
+  for (const auto& entry : sections())
+    for (const auto& [key, value] : texts(entry.name)) summary.options[entry.name][key] = value;
+  summary.warnings = log_->warnings();
+}
+
+}  // namespace linex

@@ -1,0 +1,50 @@
+// Takes weights by name and shape, and says in one line which do not fit.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "toolkit/base/files.hpp"
+#include "toolkit/checkpoint/weights.hpp"
+
+namespace linex {
+
+/// Hands out parameters of a state dict. Names that are missing, of another shape or never asked
+/// for are collected and reported together by finish().
+class WeightReader {
+ public:
+  /// `share`: hands out the tensors themselves (for training), not copies.
+  explicit WeightReader(StateDict weights, bool share = false)
+      : weights_(std::move(weights)), share_(share) {}
+
+  const StateDict& weights() const { return weights_; }
+  bool has(const std::string& name) const { return weights_.has(name); }
+
+  /// A float32 copy of the parameter of that name and shape; zeros after noting the problem when it
+  /// does not fit. Throws Error(input) for a value that is not finite.
+  torch::Tensor parameter(const std::string& name, const std::vector<std::int64_t>& shape);
+  /// The network knows the name but does not need it.
+  void skip(const std::string& name) { read_.insert(name); }
+
+  /// Throws Error(input) in one line if the weights do not fit `arch`; `advice` ends it.
+  void finish(const std::string& arch, const std::string& advice);
+  /// Digest of architecture, names and values; defined after finish().
+  const std::string& fingerprint() const { return fingerprint_; }
+
+ private:
+  StateDict weights_;
+  bool share_;
+  std::set<std::string> read_;
+  std::vector<std::string> missing_, mismatched_;
+  Sha256 digest_;
+  std::string fingerprint_;
+};
+
+/// "(64, 3, 7, 7)".
+std::string shape_text(const std::vector<std::int64_t>& shape);
+
+}  // namespace linex

@@ -1,0 +1,177 @@
+#include "toolkit/data/activation_store.hpp"
+
+#include <algorithm>
+
+#include "linex/error.hpp"
+#include "toolkit/data/loader.hpp"
+#include "toolkit/data/row_store.hpp"
+
+namespace linex {
+namespace {
+
+constexpr std::int64_t kShardRows = 256;
+
+/// One matrix in the making: a layer, or the logits.
+struct Column {
+  std::string layer;  // empty: the logits
+  std::unique_ptr<RowStore> store;
+  std::vector<torch::Tensor> shards;
+
+  bool has(std::int64_t shard) const { return shards[static_cast<std::size_t>(shard)].defined(); }
+};
+
+std::string key_of(const TargetModel& model, const DataSet& data, const Column& column,
+                   const ActivationRequest& request, const PluginContext& context) {
+  const std::string what = column.layer.empty()
+                               ? "logits"
+                               : "layer=" + column.layer + " pool=" + to_string(request.pool);
+  return "model=" + model.fingerprint() + " " + what + " " + model.preprocess().describe() +
+         " data=" + data.fingerprint() + " rows=" + std::to_string(data.size()) +
+         (request.half ? " float16" : " float32") +
+         (context.run().device == "cpu" ? " cpu" : " cuda");
+}
+
+void check_finite(const torch::Tensor& values, const std::string& what, const DataSet& data,
+                  std::int64_t first_row) {
+  if (torch::isfinite(values).all().item<bool>()) return;
+  const torch::Tensor bad = torch::nonzero(torch::isfinite(values).logical_not())[0];
+  throw input_error(what + " is not finite for unit " +
+                    std::to_string(bad[1].item<std::int64_t>()) + " of image " +
+                    data.name(first_row + bad[0].item<std::int64_t>()) +
+                    "; check the weights and the preprocessing");
+}
+
+void read_stored(std::vector<Column>& columns) {
+  for (auto& column : columns)
+    for (std::int64_t shard = 0; shard < column.store->shards(); ++shard)
+      if (!column.has(shard))
+        column.shards[static_cast<std::size_t>(shard)] = column.store->read(shard);
+}
+
+/// Shards that some column lacks.
+std::vector<std::int64_t> missing_shards(const std::vector<Column>& columns) {
+  std::vector<std::int64_t> missing;
+  for (std::int64_t shard = 0; shard < columns.front().store->shards(); ++shard)
+    if (std::any_of(columns.begin(), columns.end(),
+                    [&](const Column& column) { return !column.has(shard); }))
+      missing.push_back(shard);
+  return missing;
+}
+
+/// Pooled outputs of one batch for the columns that lack `shard`, appended to `parts`.
+void run_batch(TargetModel& model, const DataSet& data, const ActivationRequest& request,
+               const std::vector<Column>& columns, std::int64_t shard, std::int64_t first_row,
+               const torch::Tensor& images, std::vector<std::vector<torch::Tensor>>& parts) {
+  std::vector<std::string> layers;
+  bool logits = false;
+  for (const auto& column : columns) {
+    if (column.has(shard)) continue;
+    if (column.layer.empty())
+      logits = true;
+    else
+      layers.push_back(column.layer);
+  }
+  const ForwardResult result = model.forward(images, layers, logits);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (columns[i].has(shard)) continue;
+    const bool is_logits = columns[i].layer.empty();
+    torch::Tensor values =
+        is_logits ? result.logits.to(torch::kFloat32).contiguous()
+                  : pool_output(result.layers.at(next++), request.pool, columns[i].layer);
+    check_finite(values, is_logits ? "a logit" : "the activation of layer " + columns[i].layer,
+                 data, first_row);
+    parts[i].push_back(std::move(values));
+  }
+}
+
+/// Computes and stores the missing shards; returns the number of images run.
+std::int64_t compute_missing(TargetModel& model, const std::shared_ptr<const DataSet>& data,
+                             const ActivationRequest& request, const PluginContext& context,
+                             std::int64_t batch, std::vector<Column>& columns) {
+  const auto missing = missing_shards(columns);
+  if (missing.empty()) return 0;
+  const RowStore& shape = *columns.front().store;
+  Rows rows;
+  for (const auto shard : missing)
+    for (std::int64_t row = shape.begin(shard); row < shape.end(shard); ++row) rows.push_back(row);
+
+  const RunSettings& run = context.run();
+  BatchLoader loader(data, rows, model.preprocess(),
+                     {batch, run.threads, batches_ahead(run.device, run.threads)});
+  const auto progress =
+      context.progress("activations", static_cast<std::int64_t>(rows.size()), "images");
+  for (const auto shard : missing) {
+    std::vector<std::vector<torch::Tensor>> parts(columns.size());
+    // Shards are whole batches, so that none straddles two of them.
+    for (std::int64_t row = shape.begin(shard); row < shape.end(shard);) {
+      check_cancelled(context);
+      const auto loaded = loader.next();
+      run_batch(model, *data, request, columns, shard, row, loaded.images, parts);
+      row += loaded.images.size(0);
+      progress->advance(loaded.images.size(0));
+    }
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      if (parts[i].empty()) continue;
+      torch::Tensor values = columns[i].store->rounded(torch::cat(parts[i]));
+      columns[i].store->write(shard, values);
+      columns[i].shards[static_cast<std::size_t>(shard)] = std::move(values);
+    }
+  }
+  return static_cast<std::int64_t>(rows.size());
+}
+
+}  // namespace
+
+Activations extract_activations(TargetModel& model, const std::shared_ptr<const DataSet>& data,
+                                const ActivationRequest& request, const PluginContext& context) {
+  if (data->size() == 0) throw input_error("the data set has no images");
+  const torch::NoGradGuard no_gradients;
+  std::int64_t batch = context.run().batch > 0 ? context.run().batch : model.preferred_batch();
+  batch = std::max<std::int64_t>(batch, 1);
+
+  std::vector<std::string> names = request.layers;
+  if (request.logits) names.emplace_back();
+  std::vector<Column> columns;
+  for (const auto& name : names) {
+    Column column;
+    column.layer = name;
+    RowStoreOptions options;
+    options.cache = context.run().cache;
+    options.kind = "activations";
+    options.rows = data->size();
+    options.shard_rows = (kShardRows + batch - 1) / batch * batch;
+    options.half = request.half;
+    options.key = key_of(model, *data, column, request, context);
+    column.store = std::make_unique<RowStore>(options, context.log());
+    column.shards.resize(static_cast<std::size_t>(column.store->shards()));
+    columns.push_back(std::move(column));
+  }
+  if (columns.empty()) return {};
+
+  read_stored(columns);
+  if (!missing_shards(columns).empty()) {
+    // One order for all runs, so that two with common layers cannot wait for each other in a ring.
+    std::vector<RowStore*> stores;
+    for (auto& column : columns) stores.push_back(column.store.get());
+    std::sort(stores.begin(), stores.end(),
+              [](const RowStore* a, const RowStore* b) { return a->id() < b->id(); });
+    const auto same = [](const RowStore* a, const RowStore* b) { return a->id() == b->id(); };
+    stores.erase(std::unique(stores.begin(), stores.end(), same), stores.end());
+    for (auto* store : stores) store->lock(context);
+    read_stored(columns);
+  }
+  Activations result;
+  result.computed = compute_missing(model, data, request, context, batch, columns);
+  for (auto& column : columns) {
+    torch::Tensor matrix = torch::cat(column.shards);
+    column.shards.clear();
+    if (column.layer.empty())
+      result.logits = std::move(matrix);
+    else
+      result.layers.push_back(std::move(matrix));
+  }
+  return result;
+}
+
+}  // namespace linex

@@ -1,0 +1,49 @@
+#include "toolkit/data/dataset.hpp"
+
+#include "linex/error.hpp"
+#include "toolkit/base/text.hpp"
+#include "toolkit/data/formats.hpp"
+
+namespace linex {
+namespace {
+
+/// A data set sorted by class, cut short, silently loses its last classes.
+void warn_of_lost_classes(const DataSet& data, const DataOptions& options) {
+  if (options.limit <= 0 || !options.log || data.labels().empty()) return;
+  std::vector<bool> seen(data.class_names().size(), false);
+  for (const auto label : data.labels()) seen[static_cast<std::size_t>(label)] = true;
+  const auto present = std::count(seen.begin(), seen.end(), true);
+  if (present == static_cast<std::ptrdiff_t>(seen.size())) return;
+  options.log->warning("data.limit=" + std::to_string(options.limit) + " leaves images of " +
+                       std::to_string(present) + " of " + std::to_string(seen.size()) + " classes");
+}
+
+}  // namespace
+
+const std::vector<std::string>& data_kinds() {
+  static const std::vector<std::string> kinds{"image_folder", "cifar10", "cifar100", "places365",
+                                              "csv"};
+  return kinds;
+}
+
+std::shared_ptr<DataSet> open_data_set(const DataOptions& options) {
+  if (options.root.empty())
+    throw usage_error("data.root is not set; name the folder with the images");
+  std::shared_ptr<DataSet> data;
+  if (options.kind == "image_folder")
+    data = open_image_folder(options);
+  else if (options.kind == "cifar10" || options.kind == "cifar100")
+    data = open_cifar(options, options.kind == "cifar10" ? 10 : 100);
+  else if (options.kind == "places365")
+    data = open_places365(options);
+  else if (options.kind == "csv")
+    data = open_path_csv(options);
+  else
+    throw usage_error("unknown data.kind '" + options.kind + "'" +
+                      did_you_mean(options.kind, data_kinds()) +
+                      " (known: " + join(data_kinds(), ", ") + ")");
+  warn_of_lost_classes(*data, options);
+  return data;
+}
+
+}  // namespace linex

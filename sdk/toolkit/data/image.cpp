@@ -1,0 +1,59 @@
+#include "toolkit/data/image.hpp"
+
+#include <algorithm>
+#include <opencv2/core.hpp>
+#include <opencv2/core/utils/logger.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "linex/error.hpp"
+#include "toolkit/data/image_header.hpp"
+
+namespace linex {
+namespace {
+
+cv::Mat decode(const unsigned char* bytes, std::size_t size, int flags, const std::string& name) {
+  // OpenCV only reads from the buffer, but its Mat has no const form.
+  const cv::Mat buffer(1, static_cast<int>(size), CV_8U, const_cast<unsigned char*>(bytes));
+  try {
+    return cv::imdecode(buffer, flags);
+  } catch (const std::exception&) {
+    throw input_error("cannot read image " + name + ": its content is damaged");
+  }
+}
+
+}  // namespace
+
+torch::Tensor decode_image(const unsigned char* bytes, std::size_t size, const std::string& name) {
+  // Images are decoded in parallel by the caller; OpenCV's own pool would fight with that.
+  static const bool configured = [] {
+    cv::setNumThreads(1);
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // errors are thrown
+    return true;
+  }();
+  static_cast<void>(configured);
+  const ImageHeader header = read_image_header(bytes, size, name);
+  if (size > static_cast<std::size_t>(INT32_MAX))
+    throw input_error("cannot read image " + name + ": the file is larger than 2 GB");
+
+  int flags = cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION;
+  if (header.deep_grey) flags = cv::IMREAD_GRAYSCALE | cv::IMREAD_ANYDEPTH;
+  const cv::Mat image = decode(bytes, size, flags, name);
+  if (image.empty()) throw input_error("cannot read image " + name + ": its content is damaged");
+
+  torch::Tensor pixels = torch::empty({image.rows, image.cols, 3}, torch::kUInt8);
+  if (header.deep_grey && image.depth() == CV_16U) {
+    auto* out = pixels.data_ptr<std::uint8_t>();
+    for (int y = 0; y < image.rows; ++y)
+      for (int x = 0; x < image.cols; ++x, out += 3)
+        std::fill_n(
+            out, 3,
+            static_cast<std::uint8_t>(std::min<std::uint16_t>(image.at<std::uint16_t>(y, x), 255)));
+    return pixels;
+  }
+  cv::Mat rgb(image.rows, image.cols, CV_8UC3, pixels.data_ptr<std::uint8_t>());
+  cv::cvtColor(image, rgb, image.channels() == 1 ? cv::COLOR_GRAY2RGB : cv::COLOR_BGR2RGB);
+  return pixels;
+}
+
+}  // namespace linex

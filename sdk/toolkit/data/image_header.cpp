@@ -1,0 +1,218 @@
+#include "toolkit/data/image_header.hpp"
+
+#include <cctype>
+#include <cstring>
+#include <optional>
+
+#include "linex/error.hpp"
+
+namespace linex {
+namespace {
+
+// Pillow raises DecompressionBombError above this (PIL.Image.MAX_IMAGE_PIXELS * 2).
+constexpr std::int64_t kMaxPixels = 178956970;
+
+Error unreadable(const std::string& name, const std::string& why) {
+  return input_error("cannot read image " + name + ": " + why);
+}
+
+/// Bounds-checked view of a file's bytes.
+class Bytes {
+ public:
+  Bytes(const unsigned char* data, std::size_t size, const std::string& name)
+      : data_(data), size_(size), name_(name) {}
+
+  std::size_t size() const { return size_; }
+  const std::string& name() const { return name_; }
+  const unsigned char* at(std::size_t offset) const { return data_ + offset; }
+  bool starts_with(std::size_t offset, const char* text, std::size_t length) const {
+    return has(offset, length) && std::memcmp(data_ + offset, text, length) == 0;
+  }
+  bool has(std::size_t offset, std::size_t length) const {
+    return offset <= size_ && length <= size_ - offset;
+  }
+  std::uint32_t big(std::size_t offset, int length) const {
+    return number(offset, length, /*big_endian=*/true);
+  }
+  std::uint32_t little(std::size_t offset, int length) const {
+    return number(offset, length, /*big_endian=*/false);
+  }
+  std::uint32_t number(std::size_t offset, int length, bool big_endian) const {
+    if (!has(offset, static_cast<std::size_t>(length))) throw truncated();
+    std::uint32_t value = 0;
+    for (int i = 0; i < length; ++i)
+      value =
+          value << 8 | data_[offset + static_cast<std::size_t>(big_endian ? i : length - 1 - i)];
+    return value;
+  }
+  Error truncated() const {
+    return unreadable(name_, "the file is truncated (" + std::to_string(size_) + " bytes)");
+  }
+
+ private:
+  const unsigned char* data_;
+  std::size_t size_;
+  const std::string& name_;
+};
+
+/// JPEG (ITU T.81 Annex B): every marker segment up to the end-of-image marker. Pillow, too, calls
+/// a file without that marker truncated.
+ImageHeader walk_jpeg(const Bytes& file) {
+  ImageHeader header;
+  header.format = ImageFormat::jpeg;
+  std::size_t at = 2;
+  while (true) {
+    if (at >= file.size()) throw file.truncated();
+    const void* found = std::memchr(file.at(at), 0xff, file.size() - at);
+    if (!found) throw file.truncated();
+    at = static_cast<std::size_t>(static_cast<const unsigned char*>(found) - file.at(0)) + 1;
+    if (at >= file.size()) throw file.truncated();
+    const unsigned marker = *file.at(at);
+    if (marker == 0xff) continue;  // fill byte: the next one may be the marker
+    ++at;
+    if (marker == 0xd9) break;
+    const bool alone = marker == 0x00 || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd8);
+    if (alone) continue;
+    const std::size_t length = file.big(at, 2);
+    if (length < 2 || !file.has(at, length)) throw file.truncated();
+    const bool frame =
+        marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
+    if (frame && header.width == 0) {
+      header.height = file.big(at + 3, 2);
+      header.width = file.big(at + 5, 2);
+    }
+    at += length;
+  }
+  return header;
+}
+
+/// PNG (RFC 2083): every chunk up to IEND.
+ImageHeader walk_png(const Bytes& file) {
+  ImageHeader header;
+  header.format = ImageFormat::png;
+  if (!file.starts_with(12, "IHDR", 4)) throw unreadable(file.name(), "its PNG header is damaged");
+  header.width = file.big(16, 4);
+  header.height = file.big(20, 4);
+  header.deep_grey = file.big(24, 1) == 16 && file.big(25, 1) == 0;
+  bool pixels = false;
+  for (std::size_t at = 8; !file.starts_with(at + 4, "IEND", 4);) {
+    const std::size_t length = file.big(at, 4);
+    pixels = pixels || file.starts_with(at + 4, "IDAT", 4);
+    if (!file.has(at + 8, length + 4)) throw file.truncated();
+    at += length + 12;
+  }
+  if (!pixels) throw unreadable(file.name(), "the PNG holds no pixels");
+  return header;
+}
+
+ImageHeader read_bmp(const Bytes& file) {
+  ImageHeader header;
+  header.format = ImageFormat::bmp;
+  if (file.little(14, 4) == 12) {
+    header.width = file.little(18, 2);
+    header.height = file.little(20, 2);
+  } else {
+    header.width = static_cast<std::int32_t>(file.little(18, 4));
+    // A negative height means rows from top to bottom.
+    header.height =
+        std::abs(static_cast<std::int64_t>(static_cast<std::int32_t>(file.little(22, 4))));
+  }
+  return header;
+}
+
+/// PBM, PGM, PPM: numbers separated by blanks and comments.
+ImageHeader read_pnm(const Bytes& file) {
+  ImageHeader header;
+  header.format = ImageFormat::pnm;
+  const unsigned kind = *file.at(1);
+  const int wanted = kind == '1' || kind == '4' ? 2 : 3;
+  std::int64_t numbers[3] = {0, 0, 0};
+  std::size_t at = 2;
+  for (int i = 0; i < wanted; ++i) {
+    while (at < file.size() && (std::isspace(*file.at(at)) || *file.at(at) == '#')) {
+      if (*file.at(at) == '#')
+        while (at < file.size() && *file.at(at) != '\n') ++at;
+      else
+        ++at;
+    }
+    int digits = 0;
+    for (; at < file.size() && std::isdigit(*file.at(at)) && digits < 10; ++at, ++digits)
+      numbers[i] = numbers[i] * 10 + (*file.at(at) - '0');
+    if (digits == 0 || digits == 10) throw unreadable(file.name(), "its PNM header is damaged");
+  }
+  header.width = numbers[0];
+  header.height = numbers[1];
+  header.deep_grey = numbers[2] > 255 && (kind == '2' || kind == '5');
+  return header;
+}
+
+ImageHeader read_webp(const Bytes& file) {
+  ImageHeader header;
+  header.format = ImageFormat::webp;
+  const std::size_t riff_size = file.little(4, 4);
+  if (!file.has(8, riff_size)) throw file.truncated();
+  if (file.starts_with(12, "VP8X", 4)) {
+    header.width = file.little(24, 3) + 1;
+    header.height = file.little(27, 3) + 1;
+  } else if (file.starts_with(12, "VP8L", 4)) {
+    const std::uint32_t bits = file.little(21, 4);
+    header.width = (bits & 0x3fff) + 1;
+    header.height = (bits >> 14 & 0x3fff) + 1;
+  } else {
+    header.width = file.little(26, 2) & 0x3fff;
+    header.height = file.little(28, 2) & 0x3fff;
+  }
+  return header;
+}
+
+/// TIFF 6.0: width and height are entries 256 and 257 of the first directory.
+ImageHeader read_tiff(const Bytes& file) {
+  ImageHeader header;
+  header.format = ImageFormat::tiff;
+  const bool big = *file.at(0) == 'M';
+  const std::size_t directory = file.number(4, 4, big);
+  const std::uint32_t entries = file.number(directory, 2, big);
+  for (std::uint32_t i = 0; i < entries; ++i) {
+    const std::size_t entry = directory + 2 + 12 * static_cast<std::size_t>(i);
+    const std::uint32_t tag = file.number(entry, 2, big);
+    const std::uint32_t type = file.number(entry + 2, 2, big);
+    if (tag != 256 && tag != 257) continue;
+    const std::int64_t value = file.number(entry + 8, type == 3 ? 2 : 4, big);
+    (tag == 256 ? header.width : header.height) = value;
+  }
+  return header;
+}
+
+std::optional<ImageHeader> recognise(const Bytes& file) {
+  if (file.starts_with(0, "\xff\xd8\xff", 3)) return walk_jpeg(file);
+  if (file.starts_with(0, "\x89PNG\r\n\x1a\n", 8)) return walk_png(file);
+  if (file.starts_with(0, "BM", 2)) return read_bmp(file);
+  if (file.starts_with(0, "RIFF", 4) && file.starts_with(8, "WEBP", 4)) return read_webp(file);
+  if (file.starts_with(0, "II*\0", 4) || file.starts_with(0, "MM\0*", 4)) return read_tiff(file);
+  if (file.has(0, 3) && *file.at(0) == 'P' && *file.at(1) >= '1' && *file.at(1) <= '6' &&
+      std::isspace(*file.at(2)))
+    return read_pnm(file);
+  return std::nullopt;
+}
+
+}  // namespace
+
+ImageHeader read_image_header(const unsigned char* bytes, std::size_t size,
+                              const std::string& name) {
+  const Bytes file(bytes, size, name);
+  if (size == 0) throw unreadable(name, "the file is empty");
+  if (file.starts_with(0, "GIF8", 4))
+    throw unreadable(name, "GIF is not supported; convert it to PNG");
+  const auto header = recognise(file);
+  if (!header)
+    throw unreadable(name, "not a JPEG, PNG, BMP, PNM, WebP or TIFF image, whatever its name says");
+  if (header->width <= 0 || header->height <= 0)
+    throw unreadable(name, "its size is " + std::to_string(header->width) + "x" +
+                               std::to_string(header->height));
+  if (header->width > kMaxPixels / header->height)
+    throw unreadable(name, std::to_string(header->width) + "x" + std::to_string(header->height) +
+                               " is more than " + std::to_string(kMaxPixels) + " pixels");
+  return *header;
+}
+
+}  // namespace linex

@@ -1,0 +1,40 @@
+#include "toolkit/data/pooling.hpp"
+
+#include <sstream>
+
+#include "linex/error.hpp"
+
+namespace linex {
+
+Pool pool_from_string(const std::string& word) {
+  for (const Pool pool : {Pool::avg, Pool::max, Pool::first})
+    if (word == to_string(pool)) return pool;
+  throw usage_error("model.pool is '" + word + "'; use avg, max or first");
+}
+
+const char* to_string(Pool pool) noexcept {
+  return pool == Pool::avg ? "avg" : pool == Pool::max ? "max" : "first";
+}
+
+torch::Tensor pool_output(const torch::Tensor& output, Pool pool, const std::string& layer) {
+  const auto rank = output.dim();
+  std::ostringstream shape;
+  shape << output.sizes();
+  if (rank < 2 || rank > 4)
+    throw usage_error("layer " + layer + " gives " + shape.str() +
+                      ", which is no map, token or vector output; choose another layer");
+  if (pool == Pool::first && rank != 3)
+    throw usage_error("model.pool=first takes the first of several tokens, but layer " + layer +
+                      " gives " + shape.str() + "; use avg or max");
+  torch::Tensor pooled = output;
+  if (rank == 4) pooled = pool == Pool::avg ? output.mean({2, 3}) : output.amax({2, 3});
+  if (rank == 3) {
+    if (pool == Pool::first)
+      pooled = output.select(1, 0);
+    else
+      pooled = pool == Pool::avg ? output.mean(1) : output.amax(1);
+  }
+  return pooled.to(torch::kFloat32).contiguous();
+}
+
+}  // namespace linex

@@ -1,0 +1,42 @@
+// Linear explanations of units from their regression: rank, search, refit, report.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "linex/data.hpp"
+#include "toolkit/math/elastic_net.hpp"
+#include "toolkit/math/held_out.hpp"
+#include "toolkit/math/regression.hpp"
+#include "toolkit/math/search.hpp"
+
+namespace linex {
+
+struct LinearOptions {
+  double lambda = 0.05;  ///< divided by max(0.001, alpha), as published
+  double alpha = 0.99;
+  double gap = 1e-6;      ///< stop at a duality gap of gap·½·mean(y²)
+  std::int64_t path = 0;  ///< values of lambda tried from 1 down to `lambda`; 0: that one alone
+  SearchOptions search;
+};
+
+/// Units [begin, end) of the regression, in order. `fits[i]` ranked unit begin + i.
+std::vector<Explanation> assemble(const Regression& regression,
+                                  const std::vector<std::string>& concept_names, std::int64_t begin,
+                                  const std::vector<SparseFit>& fits,
+                                  const std::vector<Selection>& selections);
+
+/// Ranking fits of units [begin, end): the elastic net at `lambda`, or of a path the one whose
+/// predictions correlate best on the validation rows (the sparser of equals). Units that are dead
+/// or constant get an empty converged fit.
+std::vector<SparseFit> rank(Regression& regression, const HeldOut& validation, std::int64_t begin,
+                            std::int64_t end, const LinearOptions& options, int threads);
+
+/// rank, search and assemble for units [begin, end). What comes out for a unit does not depend on
+/// the range it came in, given a complete Gram matrix.
+std::vector<Explanation> explain(Regression& regression, const HeldOut& validation,
+                                 const std::vector<std::string>& concept_names, std::int64_t begin,
+                                 std::int64_t end, const LinearOptions& options, int threads);
+
+}  // namespace linex

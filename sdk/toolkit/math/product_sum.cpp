@@ -1,0 +1,71 @@
+#include "toolkit/math/product_sum.hpp"
+
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/mm.h>
+
+#include "toolkit/base/huge_pages.hpp"
+#include "toolkit/base/parallel.hpp"
+#include "toolkit/math/kernels.hpp"
+
+namespace linex {
+
+namespace {
+
+// A block on the diagonal computes both of its triangles; halving it saves a quarter of its work as
+// long as the parts are large enough to multiply well.
+constexpr std::int64_t kSmallestDiagonal = 256;
+
+}  // namespace
+
+ProductSum::ProductSum(std::int64_t left, std::int64_t right, bool symmetric, std::int64_t block,
+                       std::int64_t depth)
+    : right_(right), depth_(depth), symmetric_(symmetric) {
+  for (std::int64_t row = 0; row < left; row += block) {
+    const std::int64_t rows = std::min(block, left - row);
+    if (symmetric) add_diagonal(row, rows);
+    for (std::int64_t col = symmetric ? row + rows : 0; col < right; col += block)
+      blocks_.push_back({row, col, rows, std::min(block, right - col), {}});
+  }
+}
+
+void ProductSum::add_diagonal(std::int64_t begin, std::int64_t size) {
+  if (size <= kSmallestDiagonal) {
+    blocks_.push_back({begin, begin, size, size, {}});
+    return;
+  }
+  const std::int64_t half = size / 2;
+  add_diagonal(begin, half);
+  add_diagonal(begin + half, size - half);
+  blocks_.push_back({begin, begin + half, half, size - half, {}});
+}
+
+void ProductSum::add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right) {
+  Block& block = blocks_[static_cast<std::size_t>(index)];
+  const torch::Tensor l = left.narrow(1, block.row, block.rows).t();
+  const torch::Tensor r = right.narrow(1, block.col, block.cols);
+  if (!right.device().is_cpu()) {
+    const torch::Tensor product = at::mm(l, r).to(at::kDouble);
+    block.sum = block.sum.defined() ? block.sum.add_(product) : product;
+    return;
+  }
+  if (!block.sum.defined()) {
+    block.sum = empty_on_huge_pages({block.rows, block.cols}, at::kDouble);
+    block.sum.zero_();
+  }
+  double* const sum = block.sum.data_ptr<double>();
+  thread_local std::vector<float> values;  // kept: fresh pages cost as much as the sums
+  values.resize(std::max(values.size(), static_cast<std::size_t>(block.rows * block.cols)));
+  torch::Tensor product = at::from_blob(values.data(), {block.rows, block.cols}, at::kFloat);
+  for (std::int64_t begin = 0; begin < r.size(0); begin += depth_) {
+    const std::int64_t depth = std::min(depth_, r.size(0) - begin);
+    at::mm_out(product, l.narrow(1, begin, depth), r.narrow(0, begin, depth));
+    add_to(values.data(), block.rows * block.cols, sum);
+  }
+}
+
+void ProductSum::parallel(std::int64_t n, int threads,
+                          const std::function<void(std::int64_t)>& body) {
+  parallel_for(n, threads, body);
+}
+
+}  // namespace linex

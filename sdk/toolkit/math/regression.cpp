@@ -1,0 +1,174 @@
+#include "toolkit/math/regression.hpp"
+
+#include <ATen/ops/empty.h>
+
+#include <numeric>
+
+#include "linex/error.hpp"
+#include "toolkit/base/parallel.hpp"
+
+namespace linex {
+
+namespace {
+
+// Concepts a unit's working sets and terms usually reach. Only decides between two ways to the same
+// numbers.
+constexpr std::int64_t kReachPerUnit = 60;
+constexpr std::int64_t kAlwaysWhole = 1024;  // concepts
+
+Rows every_row(std::int64_t n) {
+  Rows rows(static_cast<std::size_t>(n));
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  return rows;
+}
+
+void check_input(const RegressionInput& input) {
+  const std::int64_t rows = input.activations.size(0);
+  if (input.presence.rows() != rows)
+    throw input_error("concept presence has " + std::to_string(input.presence.rows()) +
+                      " rows and activations have " + std::to_string(rows) +
+                      "; record both for the same images");
+  if (input.split.train.empty() || input.split.val.empty())
+    throw input_error("the train or the val split has no rows; give other fractions in data.split");
+  for (const Rows* rows_of : {&input.split.train, &input.split.val, &input.split.test})
+    for (const std::int64_t row : *rows_of)
+      if (row < 0 || row >= rows)
+        throw input_error("the split names row " + std::to_string(row) + " of " +
+                          std::to_string(rows));
+}
+
+}  // namespace
+
+std::int64_t Regression::ticks(const RegressionInput& input, const RegressionOptions& options) {
+  const std::int64_t train = static_cast<std::int64_t>(input.split.train.size());
+  return (options.published ? input.activations.size(0) : train) + train;
+}
+
+Regression::Regression(const RegressionInput& input, const RegressionOptions& options,
+                       const Tick& tick)
+    : units(input.units), options_(options), split_(input.split) {
+  check_input(input);
+  survey(input, tick);
+  const std::int64_t reach = unit_count() * kReachPerUnit;
+  std::vector<std::int64_t> ones;
+  const bool sparse = input.presence.ones(split_.train[0], ones);
+  MomentOptions& how = options_.moments;
+  lazy = !sparse && concept_count() > kAlwaysWhole &&
+         (reach < concept_count() / 4 || concept_count() > how.memory_bytes / 12 / concept_count());
+  how.gram = !lazy;
+
+  Moments train;
+  if (sparse) {
+    std::vector<std::int64_t> place(static_cast<std::size_t>(input.presence.cols()), -1);
+    for (std::size_t j = 0; j < concepts.size(); ++j)
+      place[static_cast<std::size_t>(concepts[j])] = static_cast<std::int64_t>(j);
+    const auto kept_ones = [&](std::int64_t row, std::vector<std::int64_t>& kept) {
+      input.presence.ones(row, ones);
+      kept.clear();
+      for (const std::int64_t column : ones)
+        if (place[static_cast<std::size_t>(column)] >= 0)
+          kept.push_back(place[static_cast<std::size_t>(column)]);
+    };
+    train = sparse_moments(concept_count(), kept_ones, activations_, split_.train, how, tick);
+  } else {
+    const std::int64_t values = static_cast<std::int64_t>(split_.train.size()) * concept_count();
+    train_presence_ = lazy && values * 4 <= how.memory_bytes / 4
+                          ? kept_rows(presence_, split_.train, how.threads)
+                          : presence_;
+    train = moments({train_presence_, presence_shift_, activations_, activation_shift_},
+                    split_.train, how, tick);
+  }
+  standardise(train);
+}
+
+void Regression::survey(const RegressionInput& input, const Tick& tick) {
+  const int threads = options_.moments.threads;
+  activations_ = activation_rows(input.activations, units);
+  const Rows all = every_row(input.activations.size(0));
+  const ColumnStats overall = column_stats(activations_, all, threads);
+  const ColumnStats train = column_stats(activations_, split_.train, threads);
+  for (std::size_t k = 0; k < units.size(); ++k) {
+    const bool varies = overall.low[k] < overall.high[k];
+    status.push_back(!varies                        ? Status::dead
+                     : train.low[k] < train.high[k] ? Status::ok
+                                                    : Status::constant);
+  }
+  unit_std = options_.published ? overall.std : train.std;
+  target_mean = options_.published ? overall.mean : train.mean;
+  activation_shift_ = train.mean;
+
+  const RowSource everything = presence_rows(input.presence, all_columns(input.presence.cols()));
+  const ColumnStats look =
+      column_stats(everything, options_.published ? all : split_.train, threads, tick);
+  concepts = present_concepts(look);
+  for (const std::int64_t column : concepts)
+    presence_shift_.push_back(look.mean[static_cast<std::size_t>(column)]);
+  presence_ = presence_rows(input.presence, concepts);
+}
+
+void Regression::scale_rows(torch::Tensor& rows, const std::vector<std::int64_t>& of) const {
+  std::vector<double> inverse;
+  for (const double std : concept_std) inverse.push_back(std > 0 ? 1 / std : 0);
+  const std::int64_t width = concept_count();
+  float* const values = rows.data_ptr<float>();
+  parallel_for(static_cast<std::int64_t>(of.size()), options_.moments.threads, [&](std::int64_t i) {
+    const double own = inverse[static_cast<std::size_t>(of[i])];
+    float* const row = values + i * width;
+    for (std::int64_t j = 0; j < width; ++j)
+      row[j] = static_cast<float>(static_cast<double>(row[j]) * own *
+                                  inverse[static_cast<std::size_t>(j)]);
+  });
+}
+
+void Regression::standardise(const Moments& train) {
+  const double n = static_cast<double>(train.rows), unbiased = n > 1 ? n / (n - 1) : 1;
+  diagonal_ = 1 / unbiased;
+  concept_mean = train.concept_mean;
+  unit_mean = train.unit_mean;
+  for (const double variance : train.concept_variance)
+    concept_std.push_back(std::sqrt(variance * unbiased));
+  cross = train.cross;
+  double* const q = cross.data_ptr<double>();
+  for (std::int64_t k = 0; k < unit_count(); ++k) {
+    const std::size_t unit = static_cast<std::size_t>(k);
+    const double scale = status[unit] == Status::ok ? 1 / unit_std[unit] : 0;
+    mean_square.push_back(train.unit_variance[unit] * scale * scale);
+    for (std::int64_t j = 0; j < concept_count(); ++j) {
+      const double std = concept_std[static_cast<std::size_t>(j)];
+      q[k * concept_count() + j] *= std > 0 ? scale / std : 0;
+    }
+  }
+  if (!lazy) {
+    torch::Tensor whole = train.gram;
+    scale_rows(whole, all_columns(concept_count()));
+    gram = std::make_unique<Gram>(std::move(whole));
+    return;
+  }
+  gram = std::make_unique<Gram>(concept_count(), [this](const std::vector<std::int64_t>& wanted) {
+    torch::Tensor rows =
+        gram_rows(train_presence_, presence_shift_, wanted, split_.train, options_.moments);
+    scale_rows(rows, wanted);
+    return rows;
+  });
+}
+
+UnitMoments Regression::moments_of(std::int64_t k) const {
+  return {cross.data_ptr<double>() + k * concept_count(), mean_square[static_cast<std::size_t>(k)]};
+}
+
+std::vector<UnitMoments> Regression::all_moments() const {
+  std::vector<UnitMoments> all;
+  for (std::int64_t k = 0; k < unit_count(); ++k) all.push_back(moments_of(k));
+  return all;
+}
+
+double Regression::raw_weight(std::int64_t k, std::int64_t j, double w) const {
+  return w * unit_std[static_cast<std::size_t>(k)] / concept_std[static_cast<std::size_t>(j)];
+}
+
+HeldOut Regression::validation() const {
+  return HeldOut(presence_, concept_mean, activations_, unit_mean, split_.val,
+                 options_.moments.memory_bytes / 4, options_.moments.threads);
+}
+
+}  // namespace linex

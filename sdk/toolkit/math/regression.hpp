@@ -1,0 +1,86 @@
+// The regression problem of a layer: all units on the same standardised concepts.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "linex/data.hpp"
+#include "linex/labeler.hpp"
+#include "toolkit/math/column_stats.hpp"
+#include "toolkit/math/elastic_net.hpp"
+#include "toolkit/math/gram.hpp"
+#include "toolkit/math/held_out.hpp"
+#include "toolkit/math/moments.hpp"
+
+namespace linex {
+
+struct RegressionOptions {
+  /// As the published code: filter concepts and standardise targets over all rows, test included
+  /// (reference.md §1.16.5). Otherwise both see the training rows only.
+  bool published = false;
+  MomentOptions moments;
+};
+
+/// What a regression is made of; lent for its whole life.
+struct RegressionInput {
+  const Presence& presence;
+  torch::Tensor activations;        ///< float32 (N, all units)
+  std::vector<std::int64_t> units;  ///< K columns of activations
+  const Split& split;
+};
+
+/// Everything the fits need, and nothing of size N. Positions j in [0, C) and k in [0, K) count
+/// kept concepts and asked units; `concepts[j]` and `units[k]` are their columns.
+///
+/// Standardised: x_j = (p_j − concept_mean)/concept_std and y_k = (a_k − unit_mean)/unit_std over
+/// the training rows, std with n − 1. q and Q are their second moments divided by n.
+class Regression {
+ public:
+  /// Reads the training rows twice (a first look decides which concepts are worth their products).
+  /// Throws Error(input) for an empty train or val split or a value that is not finite.
+  Regression(const RegressionInput& input, const RegressionOptions& options, const Tick& tick = {});
+  Regression(const Regression&) = delete;
+  Regression& operator=(const Regression&) = delete;
+
+  /// Rows the constructor reports to `tick` in total.
+  static std::int64_t ticks(const RegressionInput& input, const RegressionOptions& options);
+
+  std::int64_t concept_count() const { return static_cast<std::int64_t>(concepts.size()); }
+  std::int64_t unit_count() const { return static_cast<std::int64_t>(units.size()); }
+  /// Q_jj of a concept that varies: (n − 1)/n.
+  double diagonal() const { return diagonal_; }
+  UnitMoments moments_of(std::int64_t k) const;
+  std::vector<UnitMoments> all_moments() const;
+  /// Raw weight (activation per presence) of standardised weight w of concept j for unit k.
+  double raw_weight(std::int64_t k, std::int64_t j, double w) const;
+  /// The validation rows of the same concepts and units.
+  HeldOut validation() const;
+
+  std::vector<std::int64_t> concepts, units;
+  std::vector<double> concept_mean, concept_std;  ///< std 0: constant on the training rows
+  std::vector<double> unit_mean;                  ///< over the training rows
+  std::vector<double> target_mean;  ///< what the published standardisation subtracts; only moves
+                                    ///< an intercept
+  std::vector<double> unit_std;
+  std::vector<Status> status;  ///< of each unit: ok, dead or constant
+  torch::Tensor cross;         ///< q, float64 (K, C)
+  std::vector<double> mean_square;
+  std::unique_ptr<Gram> gram;  ///< Q; complete, or row by row where few units ask
+  bool lazy = false;
+
+ private:
+  void survey(const RegressionInput& input, const Tick& tick);
+  void standardise(const Moments& moments);
+  void scale_rows(torch::Tensor& rows, const std::vector<std::int64_t>& of) const;
+
+  RegressionOptions options_;
+  double diagonal_ = 1;
+  const Split& split_;
+  RowSource presence_, train_presence_, activations_;
+  std::vector<double> presence_shift_, activation_shift_;
+};
+
+}  // namespace linex

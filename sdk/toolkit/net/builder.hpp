@@ -1,0 +1,59 @@
+// Builds networks from named weights and says which names do not fit.
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+#include <vector>
+
+#include "toolkit/checkpoint/weight_reader.hpp"
+#include "toolkit/net/network.hpp"
+
+namespace linex {
+
+/// Adds torchvision-like modules to a network: a method called with name "layer1.0.conv1" reads
+/// `layer1.0.conv1.weight` (and bias, ...) and makes the step tappable under that name. Weights
+/// become float32 copies. Names that are missing, of another shape or never read are collected and
+/// reported together by finish().
+class NetworkBuilder {
+ public:
+  using Node = Network::Node;
+
+  explicit NetworkBuilder(StateDict weights) : reader_(std::move(weights)) {}
+
+  Node input() const { return network_.input(); }
+  const StateDict& weights() const { return reader_.weights(); }
+
+  /// Parameter of that name and shape; zeros after noting the problem when it does not fit.
+  torch::Tensor parameter(const std::string& name, const std::vector<std::int64_t>& shape) {
+    return reader_.parameter(name, shape);
+  }
+  /// parameter() where a weight of that name exists, undefined elsewhere.
+  torch::Tensor optional_parameter(const std::string& name, const std::vector<std::int64_t>& shape);
+
+  Node conv(const std::string& name, Node x, std::int64_t in, std::int64_t out, std::int64_t kernel,
+            ConvOptions options, bool bias);
+  Node batch_norm(const std::string& name, Node x, std::int64_t channels, double eps = 1e-5);
+  Node layer_norm(const std::string& name, Node x, std::int64_t width, double eps);
+  Node linear(const std::string& name, Node x, std::int64_t in, std::int64_t out, bool bias = true);
+  Node activation(const std::string& name, Node x, Activation kind);
+  /// torch.nn.MultiheadAttention's in_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias.
+  Node self_attention(const std::string& name, Node x, std::int64_t width, std::int64_t heads,
+                      torch::Tensor mask = {});
+  /// Any other step; an empty name cannot be tapped.
+  Node add(const std::string& name, OpPtr op, std::vector<Node> inputs);
+  /// Another name for a node, e.g. a container module for its last child.
+  void alias(const std::string& name, Node node) { network_.name(name, node); }
+
+  /// The network, with `output` as its logits. Throws Error(input) in one line if the weights do
+  /// not fit `arch`.
+  Network finish(const std::string& arch, Node output);
+  /// Digest of architecture, names and values; defined after finish().
+  const std::string& fingerprint() const { return reader_.fingerprint(); }
+
+ private:
+  WeightReader reader_;
+  Network network_;
+};
+
+}  // namespace linex

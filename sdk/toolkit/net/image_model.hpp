@@ -1,0 +1,57 @@
+// A native network as a target model.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "linex/context.hpp"
+#include "linex/model.hpp"
+#include "toolkit/net/network.hpp"
+
+namespace linex {
+
+/// What an architecture plugin makes of a checkpoint.
+struct BuiltNetwork {
+  Network network;
+  std::string arch;         ///< what was built or inferred, e.g. "resnet50"
+  std::string fingerprint;  ///< NetworkBuilder::fingerprint()
+  Preprocess preprocess;    ///< as the published weights of that architecture want it
+  std::int64_t side = 0;    ///< of images that preprocess takes as they are; 0: any
+};
+
+/// TargetModel over a Network. Runs on RunSettings::device with RunSettings::threads; results are
+/// on the CPU.
+class ImageModel : public TargetModel {
+ public:
+  ImageModel(BuiltNetwork built, const RunSettings& run);
+
+  std::vector<std::string> layers() const override;
+  Preprocess preprocess() const override { return preprocess_; }
+  ForwardResult forward(const torch::Tensor& images, const std::vector<std::string>& layers,
+                        bool logits) override;
+  std::unique_ptr<ModelTail> split(const torch::Tensor& images, const std::string& layer) override;
+  std::string fingerprint() const override { return fingerprint_; }
+  std::int64_t preferred_batch() const override;
+  LinearHead linear_head(const std::string& layer) const override;
+
+ private:
+  Network network_;
+  std::string fingerprint_;
+  Preprocess preprocess_;
+  std::int64_t side_;
+  ExecutionOptions execution_;
+};
+
+/// Throws Error(input) unless images are (n >= 1, 3, H, W) floating point.
+void check_images(const torch::Tensor& images);
+
+/// Normalisation of ImageNet weights (reference.md §1.1).
+inline constexpr std::array<float, 3> kImageNetMean{0.485f, 0.456f, 0.406f};
+inline constexpr std::array<float, 3> kImageNetStd{0.229f, 0.224f, 0.225f};
+/// Of chenyaofo's CIFAR weights (reference.md §1.1 for 100 classes; the author's for 10).
+inline constexpr std::array<float, 3> kCifar100Mean{0.5070f, 0.4865f, 0.4409f};
+inline constexpr std::array<float, 3> kCifar100Std{0.2673f, 0.2564f, 0.2761f};
+inline constexpr std::array<float, 3> kCifar10Mean{0.4914f, 0.4822f, 0.4465f};
+inline constexpr std::array<float, 3> kCifar10Std{0.2023f, 0.1994f, 0.2010f};
+
+}  // namespace linex
