@@ -73,7 +73,7 @@ TEST_F(Published, MeansAreThoseOfTheReference) {
   if (published_.empty()) GTEST_SKIP() << "no published files";
   struct Row {
     const char *file, *column;
-    double mean, sem, val, length;  // reference.md §6.1
+    double mean, sem, val, length;  // docs/methods.md §6.1
   };
   for (const Row& row : {
            Row{"clip_dissect_resnet18_places365_layer4", "sim correlation", .220770, .005205, 0, 1},

@@ -1,6 +1,6 @@
-// Simulation with ablation scoring (reference.md §1.9), for any layer of any network: replace the
-// unit by its simulated value, run the rest, and ask how much of the unit's effect on the loss is
-// left, 1 being all of it.
+// Simulation with ablation scoring (docs/methods.md §1.9), for any layer of any network: replace
+// the unit by its simulated value, run the rest, and ask how much of the unit's effect on the loss
+// is left, 1 being all of it.
 #include <algorithm>
 
 #include "linex/plugin.hpp"

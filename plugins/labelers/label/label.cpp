@@ -1,4 +1,4 @@
-// Concepts from class labels: one column a class, then one a superclass (reference.md §1.3).
+// Concepts from class labels: one column a class, then one a superclass (docs/methods.md §1.3).
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>

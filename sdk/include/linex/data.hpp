@@ -67,7 +67,7 @@ LINEX_API Status status_from_string(const std::string& word);
 /// (one term, weight 1) and a sentence (`text`; simulators embed it as one concept).
 struct Explanation {
   std::int64_t unit = 0;
-  std::vector<Term> terms;  ///< weights descending (reference.md §1.6)
+  std::vector<Term> terms;  ///< weights descending (docs/methods.md §1.6)
   double bias = 0;
   std::string text;  ///< free text, empty for linear explanations
   Status status = Status::ok;

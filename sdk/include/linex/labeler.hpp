@@ -39,7 +39,7 @@ class LINEX_API ConceptLabeler {
 
   /// The data to label; null when the run has none (recorded matrices).
   virtual void attach(std::shared_ptr<const DataSet> data) = 0;
-  /// Names of the C concepts. Names may repeat (reference.md §1.15).
+  /// Names of the C concepts. Names may repeat (docs/methods.md §1.15).
   virtual std::vector<std::string> concepts() const = 0;
   /// Presence of concepts() on all rows.
   virtual std::shared_ptr<const Presence> presence() = 0;

@@ -1,4 +1,4 @@
-// Text that went through the wrong encoding (reference.md §1.16.7).
+// Text that went through the wrong encoding (docs/methods.md §1.16.7).
 #pragma once
 
 #include <string>

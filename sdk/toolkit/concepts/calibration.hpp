@@ -1,4 +1,4 @@
-// Fits presence σ(a·(cos + b)) to labelled images (reference.md §1.10).
+// Fits presence σ(a·(cos + b)) to labelled images (docs/methods.md §1.10).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// One number a unit from a layer's raw output (reference.md §1.1).
+// One number a unit from a layer's raw output (docs/methods.md §1.1).
 #pragma once
 
 #include <torch/types.h>

@@ -18,7 +18,8 @@ namespace linex {
 
 namespace {
 
-/// Published files have ten slots (reference.md §1.7); more are written only where they are used.
+/// Published files have ten slots (docs/methods.md §1.7); more are written only where they are
+/// used.
 constexpr std::size_t kSlots = 10;
 
 bool parse_number(std::string_view text, double& value) {

@@ -1,5 +1,5 @@
-// Ablation scoring (reference.md §1.9): how much of a unit's effect on the loss does its simulated
-// activation preserve? The arithmetic, apart from where the logits come from.
+// Ablation scoring (docs/methods.md §1.9): how much of a unit's effect on the loss does its
+// simulated activation preserve? The arithmetic, apart from where the logits come from.
 #pragma once
 
 #include <torch/types.h>

@@ -13,7 +13,7 @@ namespace linex {
 enum class Fill { shift, constant };
 
 /// Pooled values (n) of `unit` in a layer's output (n, C, H, W), (n, T, D) or (n, D); `pool` is
-/// avg, max or first (reference.md §1.1).
+/// avg, max or first (docs/methods.md §1.1).
 inline torch::Tensor pooled_unit(const torch::Tensor& output, std::int64_t unit,
                                  const std::string& pool) {
   if (output.dim() == 2) return output.select(1, unit);
