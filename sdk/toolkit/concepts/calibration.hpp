@@ -9,7 +9,7 @@
 #include "linex/labeler.hpp"
 #include "toolkit/concepts/sigmoid.hpp"
 
-namespace linex {
+namespace linex::concepts {
 
 struct CalibrationOptions {
   int threads = 1;
@@ -41,4 +41,4 @@ Calibration calibrate(const Presence& cosines, const Presence& truth, const Rows
                       const CalibrationOptions& options = {},
                       const std::function<void(std::int64_t)>& tick = {});
 
-}  // namespace linex
+}  // namespace linex::concepts
