@@ -197,7 +197,7 @@ TEST(Mojibake, IsUndoneOnlyWhereItHappened) {
   EXPECT_EQ(repair_mojibake("\xc3\x83\xc6\x92\xc3\x82\xc2\xb1"), "\xc3\xb1");  // twice
   EXPECT_EQ(repair_mojibake("caf\xc3\xa9 \xe2\x82\xac"), "caf\xc3\xa9 \xe2\x82\xac");
   EXPECT_EQ(repair_mojibake("\xe5\xb1\xb1"), "\xe5\xb1\xb1");  // no Windows-1252 character
-  EXPECT_EQ(to_utf8("na\xefve \x96 \xc3"), "na\xc3\xafve \xe2\x80\x93 \xc3\x83");
+  EXPECT_EQ(decode_text("na\xefve \x96 \xc3"), "na\xc3\xafve \xe2\x80\x93 \xc3\x83");
 }
 
 }  // namespace

@@ -237,7 +237,7 @@ ExplanationTable read_explanation_table(const std::filesystem::path& path,
   CsvTable& table = result.table;
   for (auto& row : table.rows)
     for (auto& cell : row)
-      if (!is_utf8(cell)) cell = to_utf8(cell);
+      if (!is_utf8(cell)) cell = decode_text(cell);
   const Columns columns = find_columns(table, path, result.layout);
   const bool tally = result.layout == ExplanationLayout::tally;
   const std::set<std::string> labels =
