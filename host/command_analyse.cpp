@@ -1,5 +1,5 @@
 // linex analyse: where in its range a unit matters, what its range is made of, which units are dead
-// (reference.md §1.11–1.13); numbers as CSV and JSON, plots as SVG.
+// (docs/methods.md §1.11–1.13); numbers as CSV and JSON, plots as SVG.
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>

@@ -18,6 +18,7 @@ namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace intervention;
 using test::activations_of;
 using test::given;
 using test::Pictures;

@@ -91,7 +91,7 @@ TEST(BenchmarkTable, ScoresOfAnyNameAndTheirIntervalsSurviveTheFile) {
   EXPECT_TRUE(back.scores[1].low.empty());
 }
 
-TEST(BenchmarkTable, PublishedFilesGiveThePublishedTable) {  // reference.md §6.1, §6.3
+TEST(BenchmarkTable, PublishedFilesGiveThePublishedTable) {  // docs/methods.md §6.1, §6.3
   const char* shared = std::getenv("LINEX_SHARED");
   if (!shared) GTEST_SKIP() << "needs LINEX_SHARED";
   const std::filesystem::path folder = std::filesystem::path(shared) / "data/published";

@@ -319,6 +319,8 @@ class PlantedTruth final : public Presence {
 };
 
 TEST(Calibration, RecoversPlantedParameters) {
+  using concepts::calibrate;
+  using concepts::Calibration;
   Random random(5);
   const std::int64_t n = 2000, c = 40, width = 16;
   const auto normal = [&](std::int64_t rows) {
@@ -359,7 +361,7 @@ TEST(Calibration, RecoversPlantedParameters) {
   for (const auto& [da, db] : {std::pair{0.1, 0.0}, {-0.1, 0.0}, {0.0, 0.002}, {0.0, -0.002}})
     EXPECT_GT(loss_at(fit.sigmoid.a + da, fit.sigmoid.b + db), best);
 
-  CalibrationOptions two;
+  concepts::CalibrationOptions two;
   two.threads = 2;
   const Calibration again = calibrate(cosines, labels, rows, two);
   EXPECT_EQ(again.sigmoid.a, fit.sigmoid.a);

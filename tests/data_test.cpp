@@ -541,7 +541,7 @@ TEST_F(Data, PublishedSplitsAreRead) {
   if (!shared || !fs::exists(folder)) GTEST_SKIP() << "no LINEX_SHARED";
   const Split split = make_split(folder.string(), 10000, 0);
   const auto sum = [](const Rows& rows) { return std::accumulate(rows.begin(), rows.end(), 0L); };
-  EXPECT_EQ(split.train.size(), 7000u);  // reference.md §1.2
+  EXPECT_EQ(split.train.size(), 7000u);  // docs/methods.md §1.2
   EXPECT_EQ(sum(split.train), 35004870);
   EXPECT_EQ(sum(split.val), 5010884);
   EXPECT_EQ(sum(split.test), 9979246);

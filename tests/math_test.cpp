@@ -479,7 +479,7 @@ TEST(Kernels, BestMovesAreTheBestOfTryingEveryConcept) {
   EXPECT_NEAR(best_swap(input).gain, swap, 1e-3 * swap + 1e-6);
 }
 
-/// reference.md §1.6, word by word, with float64 least squares on the rows.
+/// docs/methods.md §1.6, word by word, with float64 least squares on the rows.
 std::vector<std::string> slow_greedy(const World& world, std::int64_t unit,
                                      const std::vector<std::int64_t>& ranked, double* correlation) {
   const torch::Tensor x = world.rows(world.presence, world.split.train);

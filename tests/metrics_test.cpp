@@ -80,7 +80,7 @@ struct PerfectUnit {
   SanityTrial trial;
 };
 
-TEST(Sanity, ClosedForms) {  // reference.md §5.1
+TEST(Sanity, ClosedForms) {  // docs/methods.md §5.1
   for (const double gamma : {0.499, 0.1, 0.01}) {
     const PerfectUnit unit(gamma);
     const double near = 1.75 / std::sqrt(gamma * 400000);  // 3.5 standard errors of one draw

@@ -173,7 +173,7 @@ TEST(GlmSaga, ComesNearTheExactOptimumAndNeverBelow) {
   EXPECT_EQ(saga.bytes(), solve("glm_saga", problem, {{"rate", 0.01}}, 2).bytes());
 }
 
-/// The definition (reference.md §1.5) step by step, shuffled by torch; without its early stop.
+/// The definition (docs/methods.md §1.5) step by step, shuffled by torch; without its early stop.
 SagaResult slow_saga(const torch::Tensor& x, const torch::Tensor& y, const SagaOptions& how) {
   const std::int64_t n = x.size(0);
   torch::Tensor w = torch::zeros({x.size(1), y.size(1)}), b = torch::zeros({y.size(1)});
@@ -305,8 +305,8 @@ TEST(Golden, ExactRankingAgreesWithGlmSaga) {
   torch::Tensor y = problem.activations;
   y = ((y - y.mean(0)) / y.std(0)).index_select(0, torch::tensor(problem.split.train));
 
-  // As published it stops far from the optimum on so few images (reference.md §1.16.4): the right
-  // concepts lead, many others follow. With larger steps it gets there.
+  // As published it stops far from the optimum on so few images (docs/methods.md §1.16.4): the
+  // right concepts lead, many others follow. With larger steps it gets there.
   SagaOptions options;
   for (const bool converged : {false, true}) {
     if (converged) {
@@ -329,7 +329,8 @@ TEST(Golden, ExactRankingAgreesWithGlmSaga) {
   }
 }
 
-/// One-hot classes with superclasses, the shape on which reference.md §1.16.4 measured 9.06 of 10.
+/// One-hot classes with superclasses, the shape on which docs/methods.md §1.16.4 measured 9.06
+/// of 10.
 TEST(GlmSaga, TopTenIsTheExactOneOnLabels) {
   constexpr std::int64_t n = 10000, classes = 100, groups = 19, units = 12;
   torch::manual_seed(3);

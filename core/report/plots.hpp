@@ -19,7 +19,7 @@ std::string share_plot(const std::string& title, const std::string& x_label,
                        const std::string& y_label, const std::vector<double>& x,
                        const std::vector<PlotLine>& lines);
 
-/// Stacked shares over the activation range (reference.md §1.12), edges padded as published.
+/// Stacked shares over the activation range (docs/methods.md §1.12), edges padded as published.
 std::string composition_plot(const std::string& title, const ClassComposition& composition);
 
 /// A heading, a paragraph and plots side by side.

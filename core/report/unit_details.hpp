@@ -24,7 +24,7 @@ struct ReportUnit {
 /// Units of a layer, ascending.
 std::vector<ReportUnit> units_of(const ReportLayer& layer, std::size_t index);
 
-/// Classes over equal bins of activation (reference.md §1.12), lower < a ≤ upper, from 0 to the
+/// Classes over equal bins of activation (docs/methods.md §1.12), lower < a ≤ upper, from 0 to the
 /// maximum.
 struct ClassComposition {
   double max = 0;

@@ -121,10 +121,10 @@ Sigmoid fit_sigmoid(const VisionText& model, const Tokenizer& tokenizer, const W
   const Tensor images = normalized_rows(model.embed_images(pixels), name);
   const Tensor texts = normalized_rows(
       model.embed_texts(tokenizer.encode_batch(World::attribute_names(), kContext)), name);
-  CalibrationOptions options;
+  concepts::CalibrationOptions options;
   options.threads = threads;
-  return calibrate(EmbeddingPresence(images, texts, std::nullopt),
-                   MatrixPresence(world.attributes()), all_rows(world), options)
+  return concepts::calibrate(EmbeddingPresence(images, texts, std::nullopt),
+                             MatrixPresence(world.attributes()), all_rows(world), options)
       .sigmoid;
 }
 

@@ -337,7 +337,7 @@ function methodBlock(name, method, index) {
   return block;
 }
 
-/** Darkens an image where the unit's map is low (reference §1.14), drawn from a small grid. */
+/** Darkens an image where the unit's map is low (docs/methods.md §1.14), drawn from a small grid. */
 function overlay(map) {
   const [height, width, data] = map;
   const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
@@ -381,7 +381,7 @@ function responsePlot(sample) {
   return svg;
 }
 
-/** Stacked shares of classes over eight equal bins of activation (reference §1.12). */
+/** Stacked shares of classes over eight equal bins of activation (docs/methods.md §1.12). */
 function compositionPlot(composition) {
   const bins = composition.counts.length, step = composition.max / bins;
   const xs = [0, ...Array.from({length: bins}, (_, i) => (i + .5) * step), composition.max];

@@ -1,6 +1,6 @@
 // Every metric of "Evaluating neuron explanations: a unified framework with sanity checks"
-// (reference.md §5.1) of every explanation, on the test rows; the two sanity tests; CoSy's scores
-// where images of the concepts are given.
+// (docs/methods.md §5.1) of every explanation, on the test rows; the two sanity tests; CoSy's
+// scores where images of the concepts are given.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

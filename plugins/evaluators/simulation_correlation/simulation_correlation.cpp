@@ -1,5 +1,5 @@
-// Simulation with correlation scoring (reference.md §1.8): predict each unit from its explanation
-// on the test rows, correlate with what it did.
+// Simulation with correlation scoring (docs/methods.md §1.8): predict each unit from its
+// explanation on the test rows, correlate with what it did.
 #include "bootstrap.hpp"
 #include "linex/plugin.hpp"
 #include "toolkit/base/npy.hpp"

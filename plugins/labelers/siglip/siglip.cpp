@@ -1,4 +1,4 @@
-// SigLIP: presence of any text in an image (reference.md §1.3).
+// SigLIP: presence of any text in an image (docs/methods.md §1.3).
 #include "linex/plugin.hpp"
 #include "toolkit/concepts/embedding_labeler.hpp"
 

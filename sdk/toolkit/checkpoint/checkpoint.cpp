@@ -44,7 +44,7 @@ std::string_view view(const ZipArchive::Entry& entry) {
   return {reinterpret_cast<const char*>(entry.data), entry.size};
 }
 
-/// Since 1.6: NAME/data.pkl, NAME/data/KEY; a TorchScript archive is alike (facts.md §2).
+/// Since 1.6: NAME/data.pkl, NAME/data/KEY; a TorchScript archive is alike.
 std::shared_ptr<PickleTree> read_zip(const std::shared_ptr<MappedFile>& file,
                                      const std::string& source) {
   const ZipArchive zip(file->data(), file->size(), source);

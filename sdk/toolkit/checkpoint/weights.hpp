@@ -24,7 +24,7 @@ struct StateDict {
 ///    `model_state_dict`, `model`, `net`, ..., or a whole pickled module;
 ///  * a TorchScript archive (its parameters and buffers);
 ///  * a .safetensors file, or a `.safetensors.index.json` beside its shards.
-/// Prefixes `module.` (DataParallel; reference.md §1.1, Places365) and `_orig_mod.`
+/// Prefixes `module.` (DataParallel; docs/methods.md §1.1, Places365) and `_orig_mod.`
 /// (torch.compile) go where all names have them; other content is ignored. No pickle is executed.
 /// Throws Error(input): one line naming the file and what to do.
 StateDict load_weights(const std::filesystem::path& path);

@@ -1,4 +1,4 @@
-// Files of explanations: our explanations.csv (reference.md §1.7) and the published layouts.
+// Files of explanations: our explanations.csv (docs/methods.md §1.7) and the published layouts.
 #pragma once
 
 #include <filesystem>
@@ -39,7 +39,7 @@ struct ExplanationTable {
   ExplanationFile content;
 };
 
-/// Reads files of write_explanations and the published ones. Their peculiarities (reference.md
+/// Reads files of write_explanations and the published ones. Their peculiarities (docs/methods.md
 /// §1.16): unused slots hold weight 0 and concept "0", or nothing; a concept really called "0" has
 /// a weight; "nan", "null" and "none" are words; "-" is a score not computed yet; bytes that are
 /// not UTF-8 are Windows-1252. A tally's units become 0-based and its labels plain words

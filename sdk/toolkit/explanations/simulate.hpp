@@ -1,4 +1,4 @@
-// Simulation: a unit's activation predicted from its explanation alone (reference.md §1.8).
+// Simulation: a unit's activation predicted from its explanation alone (docs/methods.md §1.8).
 #pragma once
 
 #include <torch/types.h>

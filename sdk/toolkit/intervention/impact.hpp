@@ -1,5 +1,5 @@
-// Where in its activation range does a unit matter, and which units are dead? (reference.md §1.11,
-// §1.13)
+// Where in its activation range does a unit matter, and which units are dead? (docs/methods.md
+// §1.11, §1.13)
 #pragma once
 
 #include <torch/types.h>

@@ -88,7 +88,8 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
     const auto classes = labels.narrow(0, begin, size);
     const auto plain = tail->logits(output).to(torch::kCPU);
     check_labels(classes, plain.size(1));
-    result.plain.narrow(0, begin, size).copy_(log_odds_rows(plain, classes, temperature));
+    result.plain.narrow(0, begin, size)
+        .copy_(intervention::log_odds_rows(plain, classes, temperature));
     result.plain_correct.narrow(0, begin, size).copy_(correct(plain, classes));
 
     // A stacked pass holds a few copies of this layer's output; later layers are rarely larger.
@@ -105,7 +106,8 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
       const auto place = [&](torch::Tensor& matrix) {
         return matrix.narrow(0, first, some).narrow(1, begin, size);
       };
-      place(result.variants).copy_(log_odds_rows(logits, wanted, temperature).view({some, size}));
+      place(result.variants)
+          .copy_(intervention::log_odds_rows(logits, wanted, temperature).view({some, size}));
       place(result.variants_correct).copy_(correct(logits, wanted).view({some, size}));
       progress->advance(some * size);
     }

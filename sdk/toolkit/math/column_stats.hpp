@@ -26,7 +26,7 @@ struct ColumnStats {
 ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads,
                          const Tick& tick = {});
 
-/// Concepts worth explaining with: mean of the five largest ≥ 0.5 and std ≥ 1e-5 (reference.md
+/// Concepts worth explaining with: mean of the five largest ≥ 0.5 and std ≥ 1e-5 (docs/methods.md
 /// §1.4), ascending.
 std::vector<std::int64_t> present_concepts(const ColumnStats& stats);
 

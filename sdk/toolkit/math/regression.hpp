@@ -19,7 +19,7 @@ namespace linex {
 
 struct RegressionOptions {
   /// As the published code: filter concepts and standardise targets over all rows, test included
-  /// (reference.md §1.16.5). Otherwise both see the training rows only.
+  /// (docs/methods.md §1.16.5). Otherwise both see the training rows only.
   bool published = false;
   MomentOptions moments;
 };

@@ -45,10 +45,10 @@ class ImageModel : public TargetModel {
 /// Throws Error(input) unless images are (n >= 1, 3, H, W) floating point.
 void check_images(const torch::Tensor& images);
 
-/// Normalisation of ImageNet weights (reference.md §1.1).
+/// Normalisation of ImageNet weights (docs/methods.md §1.1).
 inline constexpr std::array<float, 3> kImageNetMean{0.485f, 0.456f, 0.406f};
 inline constexpr std::array<float, 3> kImageNetStd{0.229f, 0.224f, 0.225f};
-/// Of chenyaofo's CIFAR weights (reference.md §1.1 for 100 classes; the author's for 10).
+/// Of chenyaofo's CIFAR weights (docs/methods.md §1.1 for 100 classes; the author's for 10).
 inline constexpr std::array<float, 3> kCifar100Mean{0.5070f, 0.4865f, 0.4409f};
 inline constexpr std::array<float, 3> kCifar100Std{0.2673f, 0.2564f, 0.2761f};
 inline constexpr std::array<float, 3> kCifar10Mean{0.4914f, 0.4822f, 0.4465f};
