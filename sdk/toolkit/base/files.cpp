@@ -10,7 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <vector>
 
 #include "linex/error.hpp"
@@ -35,6 +34,11 @@ class Descriptor {
   int fd_;
 };
 
+/// Does not wait for the other end of a FIFO; regular_size() then refuses it.
+int open_to_read(const fs::path& path) {
+  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
 Error file_error(const fs::path& path, const std::string& verb, int code) {
   return input_error("cannot " + verb + " " + path.string() + ": " + std::strerror(code));
 }
@@ -50,7 +54,7 @@ std::uint64_t regular_size(int fd, const fs::path& path) {
 }  // namespace
 
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open_to_read(path));
   if (file.get() < 0) throw file_error(path, "read", errno);
   const std::uint64_t size = regular_size(file.get(), path);
   if (size > max_bytes)
@@ -97,7 +101,7 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
 }
 
 MappedFile::MappedFile(const fs::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open_to_read(path));
   if (file.get() < 0) throw file_error(path, "read", errno);
   size_ = regular_size(file.get(), path);
   if (size_ == 0) throw input_error("cannot read " + path.string() + ": the file is empty");
@@ -143,15 +147,18 @@ std::string Sha256::hex() {
 }
 
 std::string sha256_of_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw input_error("cannot read " + path.string());
+  const Descriptor file(open_to_read(path));
+  if (file.get() < 0) throw file_error(path, "read", errno);
+  regular_size(file.get(), path);
   Sha256 digest;
   std::vector<char> buffer(1 << 20);
-  while (file) {
-    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    digest.add(buffer.data(), static_cast<std::size_t>(file.gcount()));
+  for (;;) {
+    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw file_error(path, "read", errno);
+    if (got == 0) return digest.hex();
+    digest.add(buffer.data(), static_cast<std::size_t>(got));
   }
-  return digest.hex();
 }
 
 }  // namespace linex
