@@ -48,6 +48,10 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
     source.data = data;
     return source;
   }
+  // Maps and tokens are pooled as a layer's output is.
+  if (source.recorded.dim() > 2)
+    source.recorded =
+        pool_output(source.recorded, pool_from_string(source.pool), source.layers.front());
   if (data && data->size() != source.recorded.size(0))
     throw input_error("model.activations has " + std::to_string(source.recorded.size(0)) +
                       " rows, the data set " + std::to_string(data->size()));

@@ -4,9 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "linex/plugin.hpp"
+#include "toolkit/base/budget.hpp"
 #include "toolkit/base/files.hpp"
-#include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/checkpoint/arrays.hpp"
 
 namespace {
 
@@ -55,7 +56,9 @@ class Label final : public linex::ConceptLabeler {
                           "list of class names, one a line; default: the data set's own"),
       linex::option::path("hierarchy", "",
                           "JSON file {\"superclass\": [class ids], ...}; none if empty"),
-      linex::option::path("labels", "", ".npy of class ids (N), for data without images"),
+      linex::option::path(
+          "labels", "",
+          "array of class ids (N; .npy, .npz, .pt, .safetensors), for data without images"),
   };
 
   explicit Label(const linex::PluginContext& context)
@@ -89,6 +92,12 @@ class Label final : public linex::ConceptLabeler {
     } else if (data && !data->class_names().empty()) {
       names_ = data->class_names();
     } else {
+      // A concept a class id: far more of them than rows means ids that are no class numbers.
+      constexpr std::int64_t kFewClasses = 100'000;
+      if (largest > kFewClasses + static_cast<std::int64_t>(labels.size()))
+        throw input_error("labeler label: class id " + std::to_string(largest) + " among " +
+                          std::to_string(labels.size()) +
+                          " labels; number the classes from 0, or give their labeler.names");
       for (std::int64_t label = 0; label <= largest; ++label)
         names_.push_back("class " + std::to_string(label));
     }
@@ -118,7 +127,7 @@ class Label final : public linex::ConceptLabeler {
 
  private:
   static std::vector<std::int64_t> read_labels(const std::string& file) {
-    const auto tensor = linex::map_npy(file);
+    const auto tensor = linex::read_array(file);
     if (tensor.dim() != 1 || !at::isIntegralType(tensor.scalar_type(), false))
       throw input_error("labeler label: " + file + " is not a vector of integers");
     const auto ids = tensor.to(torch::kInt64).contiguous();
@@ -131,7 +140,8 @@ class Label final : public linex::ConceptLabeler {
     const auto complain = [&](const std::string& what) {
       return input_error("labeler label: " + hierarchy_file_ + ": " + what);
     };
-    const Json json = Json::parse(linex::read_file(hierarchy_file_), nullptr, false);
+    const std::string text = linex::read_file(hierarchy_file_);
+    const Json json = linex::json_nests_at_most(text) ? Json::parse(text, nullptr, false) : Json();
     if (!json.is_object())
       throw complain("it is not a JSON object {\"superclass\": [class ids], ...}");
     const std::size_t classes = columns_of_label.size();

@@ -1,4 +1,4 @@
-// Concepts from anybody's matrix: a memory-mapped .npy and a list of names.
+// Concepts from anybody's matrix and a list of names.
 #include <cmath>
 #include <cstring>
 
@@ -6,6 +6,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/checkpoint/arrays.hpp"
 
 namespace {
 
@@ -56,9 +57,14 @@ class MatrixPresence final : public linex::Presence {
                              const float* values) const {
     std::int64_t j = 0;
     while (j < width - 1 && std::isfinite(values[j])) ++j;
+    const std::int64_t column = cols[j];
+    const auto recorded = matrix_[row][column].to(torch::kDouble).item<double>();
     throw input_error(file_ + ": row " + std::to_string(row) + ", column " +
-                      std::to_string(cols[j]) + " is " +
-                      (std::isnan(values[j]) ? "NaN" : "infinite") + "; presence must be finite");
+                      std::to_string(column) + " is " +
+                      (std::isfinite(recorded) ? "too large for float32"
+                       : std::isnan(recorded)  ? "NaN"
+                                               : "infinite") +
+                      "; presence must be finite");
   }
 
   torch::Tensor matrix_;
@@ -69,7 +75,9 @@ class Recorded final : public linex::ConceptLabeler {
  public:
   static constexpr std::array kOptions{
       linex::option::required(
-          linex::option::path("concepts", "", ".npy with the presence of C concepts on N rows")),
+          linex::option::path("concepts", "",
+                              "presence of C concepts on N rows: .npy, .npz, .pt, .safetensors, "
+                              "or FILE:NAME")),
       linex::option::path(
           "names", "",
           "list of the C concept names, one a line; default: concept 0, concept 1, ..."),
@@ -78,9 +86,7 @@ class Recorded final : public linex::ConceptLabeler {
   explicit Recorded(const linex::PluginContext& context)
       : file_(context.options().path("concepts").string()),
         names_file_(context.options().path("names").string()) {
-    auto matrix = linex::map_npy(file_);
-    if (matrix.dim() != 2 || matrix.numel() == 0)
-      throw input_error("labeler recorded: " + file_ + " is not a matrix (N, C)");
+    auto matrix = linex::read_matrix(file_);
     const auto count = static_cast<std::size_t>(matrix.size(1));
     if (names_file_.empty()) {
       for (std::size_t j = 0; j < count; ++j) names_.push_back("concept " + std::to_string(j));

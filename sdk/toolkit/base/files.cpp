@@ -11,7 +11,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <vector>
 
 #include "linex/error.hpp"
@@ -37,6 +36,11 @@ class Descriptor {
   int fd_;
 };
 
+/// Does not wait for the other end of a FIFO; regular_size() then refuses it.
+int open_to_read(const fs::path& path) {
+  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
 Error file_error(const fs::path& path, const std::string& verb, int code) {
   return input_error("cannot " + verb + " " + path.string() + ": " + std::strerror(code));
 }
@@ -52,7 +56,7 @@ std::uint64_t regular_size(int fd, const fs::path& path) {
 }  // namespace
 
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open_to_read(path));
   if (file.get() < 0) throw file_error(path, "read", errno);
   const std::uint64_t size = regular_size(file.get(), path);
   if (size > max_bytes)
@@ -99,7 +103,7 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
 }
 
 MappedFile::MappedFile(const fs::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open_to_read(path));
   if (file.get() < 0) throw file_error(path, "read", errno);
   size_ = regular_size(file.get(), path);
   if (size_ == 0) throw input_error("cannot read " + path.string() + ": the file is empty");
@@ -145,16 +149,27 @@ std::string Sha256::hex() {
 }
 
 std::string sha256_of_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw input_error("cannot read " + path.string());
+  const Descriptor file(open_to_read(path));
+  if (file.get() < 0) throw file_error(path, "read", errno);
+  regular_size(file.get(), path);
   Sha256 digest;
   std::vector<char> buffer(1 << 20);
-  while (file) {
-    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    digest.add(buffer.data(), static_cast<std::size_t>(file.gcount()));
+  for (;;) {
+    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw file_error(path, "read", errno);
+    if (got == 0) return digest.hex();
+    digest.add(buffer.data(), static_cast<std::size_t>(got));
   }
-  if (file.bad()) throw input_error("cannot read " + path.string());
-  return digest.hex();
+}
+
+Place split_place(const std::string& text) {
+  std::error_code ignored;
+  const auto colon = text.rfind(':');
+  if (colon == std::string::npos || fs::exists(text, ignored) ||
+      !fs::exists(text.substr(0, colon), ignored))
+    return {text, ""};
+  return {text.substr(0, colon), text.substr(colon + 1)};
 }
 
 std::string sha256_of_paths(const std::vector<fs::path>& paths, int threads) {
@@ -166,8 +181,9 @@ std::string sha256_of_paths(const std::vector<fs::path>& paths, int threads) {
       continue;
     }
     if (!fs::is_directory(path, failure)) {
-      if (!fs::is_regular_file(path, failure)) throw input_error("cannot read " + path.string());
-      digest.add("file").add(sha256_of_file(path));
+      const Place place = split_place(path.string());
+      digest.add("file").add(sha256_of_file(place.file));
+      if (!place.name.empty()) digest.add(place.name);
       continue;
     }
     std::vector<fs::path> files;

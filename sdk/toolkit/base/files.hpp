@@ -51,9 +51,17 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 std::string sha256_of_file(const std::filesystem::path& path);
+/// "FILE" or "FILE:NAME", an array in a file of several (checkpoint/arrays.hpp).
+struct Place {
+  std::filesystem::path file;
+  std::string name;  ///< in it; "": the only one
+};
+/// The first form where such a file exists, or no file exists before the last colon.
+Place split_place(const std::string& text);
 /// Digest of the contents of files and of whole folders (relative names and contents), in the order
-/// given; not of the paths themselves. Empty paths count as "none". For
-/// ConceptLabeler::fingerprint() and for keys. Throws Error(input) for one that cannot be read.
+/// given; not of the paths themselves, apart from the name in FILE:NAME. Empty paths count as
+/// "none". For ConceptLabeler::fingerprint() and for keys. Throws Error(input) for one that cannot
+/// be read.
 std::string sha256_of_paths(const std::vector<std::filesystem::path>& paths, int threads = 1);
 
 }  // namespace linex

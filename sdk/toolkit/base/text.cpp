@@ -1,5 +1,6 @@
 #include "toolkit/base/text.hpp"
 
+#include <openssl/evp.h>
 #include <unicode/utf8.h>
 
 #include <algorithm>
@@ -14,6 +15,8 @@ namespace linex {
 
 std::vector<std::string> split_lines(std::string_view text) {
   std::vector<std::string> lines;
+  lines.reserve(1 + static_cast<std::size_t>(std::count_if(
+                        text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; })));
   std::size_t begin = 0;
   while (begin < text.size()) {
     const auto end = std::min(text.find_first_of("\r\n", begin), text.size());
@@ -65,6 +68,8 @@ std::vector<std::string> read_list(const std::filesystem::path& path) {
 
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> parts;
+  // A vector that grows holds its elements twice.
+  parts.reserve(1 + static_cast<std::size_t>(std::count(text.begin(), text.end(), separator)));
   std::size_t begin = 0;
   for (;;) {
     const auto end = text.find(separator, begin);
@@ -132,15 +137,17 @@ std::string format_number(double value) {
 }
 
 std::string base64(std::string_view bytes) {
-  static const char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  // EVP_EncodeBlock writes a zero byte after the text, and takes an int.
+  constexpr std::size_t kPiece = 3 << 20;
   std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t word = 0;
-    for (std::size_t j = 0; j < 3; ++j)
-      word = word << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    for (std::size_t j = 0; j < 4; ++j)
-      text += i + j > bytes.size() ? '=' : kDigits[word >> (18 - 6 * j) & 63];
+  for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
+    const std::string_view piece = bytes.substr(at, kPiece);
+    const std::size_t begin = text.size(), length = (piece.size() + 2) / 3 * 4;
+    text.resize(begin + length + 1);
+    EVP_EncodeBlock(reinterpret_cast<unsigned char*>(&text[begin]),
+                    reinterpret_cast<const unsigned char*>(piece.data()),
+                    static_cast<int>(piece.size()));
+    text.resize(begin + length);
   }
   return text;
 }

@@ -76,6 +76,7 @@ void run_batch(TargetModel& model, const DataSet& data, const ActivationRequest&
   for (std::size_t i = 0; i < columns.size(); ++i) {
     if (columns[i].has(shard)) continue;
     const bool is_logits = columns[i].layer.empty();
+    if (is_logits && !result.logits.defined()) continue;  // a checkpoint may lack its head
     torch::Tensor values =
         is_logits ? result.logits.to(torch::kFloat32).contiguous()
                   : pool_output(result.layers.at(next++), request.pool, columns[i].layer);
@@ -164,6 +165,7 @@ Activations extract_activations(TargetModel& model, const std::shared_ptr<const 
   Activations result;
   result.computed = compute_missing(model, data, request, context, batch, columns);
   for (auto& column : columns) {
+    if (column.layer.empty() && !column.has(0)) continue;
     torch::Tensor matrix = torch::cat(column.shards);
     column.shards.clear();
     if (column.layer.empty())

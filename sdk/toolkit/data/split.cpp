@@ -7,10 +7,9 @@
 #include <optional>
 
 #include "linex/error.hpp"
-#include "toolkit/base/npy.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/base/text.hpp"
-#include "toolkit/checkpoint/weights.hpp"
+#include "toolkit/checkpoint/arrays.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -18,11 +17,14 @@ namespace fs = std::filesystem;
 namespace {
 
 Rows read_ids(const fs::path& folder, const std::string& part, std::int64_t n) {
-  fs::path path = folder / (part + "_ids.npy");
-  const fs::path published = folder / (part + "_ids.pt");
-  std::error_code ignored;
-  if (!fs::exists(path, ignored) && fs::exists(published, ignored)) path = published;
-  const torch::Tensor ids = path == published ? load_tensor(path) : map_npy(path);
+  fs::path path;
+  for (const char* extension : {".npy", ".npz", ".pt", ".safetensors"}) {
+    std::error_code ignored;
+    const fs::path candidate = folder / (part + "_ids" + extension);
+    if (path.empty() || (!fs::exists(path, ignored) && fs::exists(candidate, ignored)))
+      path = candidate;
+  }
+  const torch::Tensor ids = read_array(path.string());
   if (ids.dim() != 1 || !c10::isIntegralType(ids.scalar_type(), /*includeBool=*/false))
     throw input_error(path.string() + " is not a list of integers");
   const torch::Tensor wide = ids.to(torch::kInt64).contiguous();
@@ -104,10 +106,10 @@ Split draw_split(const std::array<double, 3>& fractions, const std::string& text
 Split make_split(const std::string& text, std::int64_t n, std::uint64_t seed) {
   if (const auto fractions = parse_fractions(text)) return draw_split(*fractions, text, n, seed);
   if (std::error_code ignored; fs::is_directory(text, ignored)) return read_split(text, n);
-  throw usage_error(
-      "data.split=" + text +
-      " is neither a folder with {train,val,test}_ids.{npy,pt} nor three fractions such "
-      "as 0.7,0.1,0.2");
+  throw usage_error("data.split=" + text +
+                    " is neither a folder with {train,val,test}_ids.{npy,npz,pt,safetensors} nor "
+                    "three fractions such "
+                    "as 0.7,0.1,0.2");
 }
 
 }  // namespace linex

@@ -120,7 +120,12 @@ torch::Tensor plain_logits(const VariantJob& job, const Rows& rows, const Plugin
   auto loader = load(job, rows, context);
   for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
     check_cancelled(context);
-    all.push_back(job.model.forward(batch.images, {}, true).logits.to(torch::kCPU));
+    const torch::Tensor logits = job.model.forward(batch.images, {}, true).logits;
+    if (!logits.defined())
+      throw input_error(
+          "the network has no logits, which removing units is measured by; give the "
+          "whole network with its head");
+    all.push_back(logits.to(torch::kCPU));
   }
   return torch::cat(all);
 }
