@@ -1,22 +1,20 @@
 #include "script_network.hpp"
 
-#include <caffe2/serialize/inline_container.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
-#include <torch/csrc/jit/serialization/import.h>
-#include <torch/version.h>
 
 #include <algorithm>
 #include <map>
 #include <unordered_map>
 
 #include "linex/error.hpp"
+#include "script_archive.hpp"
 #include "script_graph.hpp"
+#include "script_runtime.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
-#include "toolkit/checkpoint/checkpoint.hpp"
 #include "toolkit/net/builder.hpp"
 #include "toolkit/net/image_model.hpp"
 #include "toolkit/net/layers.hpp"
@@ -27,69 +25,6 @@ namespace {
 using c10::IValue;
 using torch::Tensor;
 using torch::jit::Stack;
-
-/// What LibTorch says about a failure, in one line: of a Python-like traceback the last one.
-std::string one_line(const std::string& text, bool last) {
-  std::string found;
-  for (const std::string& line : split_lines(text)) {
-    const std::string trimmed = trim(line);
-    if (trimmed.empty()) continue;
-    found = trimmed;
-    if (!last) break;
-  }
-  constexpr std::size_t kMaxLine = 300;
-  return found.substr(0, kMaxLine);
-}
-
-/// Runs `body`; a failure of LibTorch becomes Error(input) "SOURCE: WHAT: its message".
-template <class Body>
-auto guarded(const std::string& source, const std::string& what, bool last, const Body& body) {
-  try {
-    return body();
-  } catch (const Error&) {
-    throw;
-  } catch (const std::bad_alloc&) {
-    throw;
-  } catch (const c10::Error& failure) {
-    throw input_error(source + ": " + what + ": " +
-                      one_line(failure.what_without_backtrace(), last));
-  } catch (const std::exception& failure) {
-    throw input_error(source + ": " + what + ": " + one_line(failure.what(), last));
-  }
-}
-
-/// Code of an archive runs: while it loads (__setstate__) and in every pass. It may compute, not
-/// touch files.
-void refuse_file_access(const std::string& path) {
-  caffe2::serialize::PyTorchStreamReader archive(path);
-  if (!archive.hasRecord("constants.pkl") || !archive.hasRecord("data.pkl"))
-    throw input_error(path +
-                      ": a checkpoint of torch.save, not a TorchScript module; save the model with "
-                      "torch.jit.save(torch.jit.script(model), FILE), or read the checkpoint with "
-                      "model.plugin=resnet, vgg or vit");
-  for (const std::string& name : archive.getAllRecords()) {
-    if (name.compare(0, 5, "code/") != 0) continue;
-    const auto [data, size] = archive.getRecord(name);
-    const std::string_view text(static_cast<const char*>(data.get()), size);
-    for (const char* call : {"torch.save(", "torch.from_file(", "aten.save(", "aten.from_file("})
-      if (text.find(call) != std::string_view::npos)
-        throw input_error(path + ": its code (" + name + ") touches files with " +
-                          std::string(call) + "...); linex does not run such a module");
-  }
-}
-
-torch::jit::Module load_module(const std::filesystem::path& path, const torch::Device& device) {
-  const std::string source = path.string();
-  // The checked reader finds damage on which LibTorch's own may crash.
-  const Checkpoint checked = load_checkpoint(path);
-  const std::string what = std::string("LibTorch ") + TORCH_VERSION + " cannot load it";
-  auto module = guarded(source, what, false, [&] {
-    refuse_file_access(source);
-    return torch::jit::load(source, device);
-  });
-  module.eval();
-  return module;
-}
 
 /// A copy of a carried value that a tail may overwrite; what was one tensor stays one.
 class Copier {
@@ -190,7 +125,7 @@ std::shared_ptr<const ScriptNetwork::Impl::Split> ScriptNetwork::Impl::split(
 }
 
 void ScriptNetwork::Impl::run(const torch::jit::Code& code, Stack& stack) const {
-  guarded(source, "the module failed on these images (see model.resize and model.crop)", true, [&] {
+  guarded(source, "the module failed on these images (see model.resize and model.crop)", [&] {
     // Interpreted as it is: LibTorch's executor would rewrite it after some runs, and a result
     // would depend on what ran before.
     torch::jit::InterpreterState(code).run(stack);
@@ -298,7 +233,7 @@ ScriptNetwork::ScriptNetwork(const std::filesystem::path& path, const ExecutionO
   impl_->options = options;
   impl_->module = load_module(path, options.device);
   impl_->fingerprint = sha256_of_file(path);
-  impl_->script = guarded(impl_->source, "its code cannot be prepared", false,
+  impl_->script = guarded(impl_->source, "its code cannot be prepared",
                           [&] { return flatten_forward(impl_->module, impl_->source); });
 }
 
