@@ -13,6 +13,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <fstream>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -409,8 +410,32 @@ class Archive {
 
 }  // namespace
 
+namespace {
+
+/// Whether the directory of a zip file names the parts of a torch.export archive.
+bool is_exported_program(const std::filesystem::path& path) {
+  constexpr std::streamoff kTail = 1 << 20;
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : 0;
+  const std::streamoff begin = std::max<std::streamoff>(0, size - kTail);
+  std::string tail(static_cast<std::size_t>(size - begin), '\0');
+  file.seekg(begin);
+  if (!file.read(tail.data(), size - begin)) return false;
+  return tail.find("serialized_exported_program.json") != std::string::npos ||
+         (tail.find("archive_format") != std::string::npos &&
+          tail.find("models/") != std::string::npos);
+}
+
+}  // namespace
+
 torch::jit::Module load_module(const std::filesystem::path& path, const torch::Device& device) {
   const std::string source = path.string();
+  if (is_exported_program(path))
+    throw input_error(
+        source +
+        ": a program of torch.export, which LibTorch cannot take apart; save the model "
+        "by torch.jit.trace, or record activations in Python (numpy.save) and use "
+        "model.plugin=recorded");
   // The checked reader finds damage on which LibTorch's own may crash.
   const Checkpoint checked = load_checkpoint(path);
   return guarded(source, std::string("LibTorch ") + TORCH_VERSION + " cannot load it",

@@ -6,11 +6,15 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #include "linex/error.hpp"
 #include "script_archive.hpp"
 #include "script_graph.hpp"
+#include "script_layout.hpp"
+#include "script_portable.hpp"
 #include "script_runtime.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
@@ -65,11 +69,15 @@ struct ScriptNetwork::Impl {
     bool tail_writes = false;
   };
   std::string source, fingerprint;
+  ScriptOptions settings;
   ExecutionOptions options;
+  bool converted = false;
   torch::jit::Module module;
   ScriptGraph script;
   std::map<std::string, torch::jit::Code> taps;  ///< by what was asked for
   std::map<std::string, std::shared_ptr<const Split>> splits;
+  mutable std::mutex layout_mutex;
+  mutable std::map<std::pair<std::string, std::size_t>, ScriptLayout> layouts;
 
   /// Throws Error(input) for a layer that cannot be tapped. Returns its path.
   std::string find(const std::string& name) const;
@@ -83,6 +91,9 @@ struct ScriptNetwork::Impl {
   }
   /// Runs `code` on `stack` in place of which its outputs remain.
   void run(const torch::jit::Code& code, Stack& stack) const;
+  /// The order of axes of what `layer` gives; found once, then told.
+  ScriptLayout layout_of(const std::string& layer, c10::IntArrayRef sizes) const;
+  ScriptLayout find_layout_of(const std::string& layer, c10::IntArrayRef sizes) const;
   /// `value`, of `rows` images, as results are given.
   Tensor result(const IValue& value, std::int64_t rows, const std::string& layer) const;
   /// Logits of `rows` images; undefined where the network has none.
@@ -140,7 +151,51 @@ Tensor ScriptNetwork::Impl::result(const IValue& value, std::int64_t rows,
     throw input_error(source + ": layer '" + layer + "' gives " + shape_text(tensor.sizes().vec()) +
                       " for " + std::to_string(rows) +
                       " images; only outputs (n, C, H, W), (n, T, D) or (n, D) have units");
-  return to_result(tensor.to(torch::kFloat));
+  const auto axes = axes_of(layout_of(layer, tensor.sizes()));
+  return to_result(tensor.to(torch::kFloat)).permute(axes);
+}
+
+ScriptLayout ScriptNetwork::Impl::layout_of(const std::string& layer,
+                                            c10::IntArrayRef sizes) const {
+  const std::lock_guard<std::mutex> lock(layout_mutex);
+  const auto key = std::make_pair(layer, sizes.size());
+  const auto found = layouts.find(key);
+  if (found != layouts.end()) return found->second;
+  return layouts.emplace(key, find_layout_of(layer, sizes)).first->second;
+}
+
+ScriptLayout ScriptNetwork::Impl::find_layout_of(const std::string& layer,
+                                                 c10::IntArrayRef sizes) const {
+  const std::string& wanted = settings.layout;
+  if (sizes.size() == 2) return ScriptLayout::nd;
+  const bool map = sizes.size() == 4;
+  if (map && wanted == "nchw") return ScriptLayout::nchw;
+  if (map && wanted == "nhwc") return ScriptLayout::nhwc;
+  if (!map && wanted == "ntd") return ScriptLayout::ntd;
+  const std::string who = "layer '" + layer + "' gives " + shape_text(sizes.vec());
+  const auto evidence = find_layout(layer_output(script, layer), static_cast<int>(sizes.size()));
+  std::optional<ScriptLayout> layout;
+  if (evidence.axis == 1) layout = map ? ScriptLayout::nchw : ScriptLayout::ndt;
+  if (evidence.axis == static_cast<int>(sizes.size()) - 1)
+    layout = map ? ScriptLayout::nhwc : ScriptLayout::ntd;
+  if (layout) {
+    settings.tell(who + ", read as " + to_string(*layout) + " (by its " + evidence.by + ")");
+    return *layout;
+  }
+  const std::string remedy = map ? "model.layout=nchw or nhwc" : "model.layout=ntd";
+  // Square pictures give square maps.
+  if (map && !evidence.attention && sizes[2] == sizes[3] && sizes[1] != sizes[2])
+    layout = ScriptLayout::nchw;
+  if (map && !evidence.attention && sizes[1] == sizes[2] && sizes[2] != sizes[3])
+    layout = ScriptLayout::nhwc;
+  if (!map && !evidence.attention) layout = ScriptLayout::ntd;
+  if (!layout)
+    throw input_error(source + ": " + who +
+                      "; nothing around it tells which axis counts units: say " + remedy +
+                      ", or choose another layer");
+  settings.doubt(who + "; assuming " + to_string(*layout) + ", as no operator around it tells (" +
+                 remedy + " decides)");
+  return *layout;
 }
 
 Tensor ScriptNetwork::Impl::logits_of(const IValue& value, std::int64_t rows) const {
@@ -168,7 +223,7 @@ class ScriptTail final : public ModelTail {
                    Stack stack{impl_->module._ivalue(), impl_->to_input(images, ranges_[p])};
                    impl_->run(split_->head, stack);
                    // Refuses what is no layer of units.
-                   impl_->result(stack[0], ranges_[p].count, layer_);
+                   pieces_[p].result = impl_->result(stack[0], ranges_[p].count, layer_);
                    pieces_[p].activation = stack[0].toTensor();
                    pieces_[p].carried.assign(stack.begin() + 1, stack.end());
                  });
@@ -177,17 +232,18 @@ class ScriptTail final : public ModelTail {
   Tensor activation() const override {
     const at::NoGradGuard no_grad;
     std::vector<Tensor> parts;
-    for (std::size_t p = 0; p < pieces_.size(); ++p)
-      parts.push_back(impl_->result(pieces_[p].activation, ranges_[p].count, layer_));
+    for (const Piece& piece : pieces_) parts.push_back(piece.result);
     return join_pieces(parts);
   }
 
   Tensor logits(const Tensor& replaced) const override {
-    if (replaced.dim() != pieces_[0].activation.dim() || replaced.size(0) % images_ != 0 ||
-        replaced.sizes().slice(1) != pieces_[0].activation.sizes().slice(1))
+    if (replaced.dim() != pieces_[0].result.dim() || replaced.size(0) % images_ != 0 ||
+        replaced.sizes().slice(1) != pieces_[0].result.sizes().slice(1))
       throw std::logic_error("replaced must stack whole variants of the layer's output");
     const auto count = static_cast<std::int64_t>(pieces_.size());
     const std::int64_t variants = replaced.size(0) / images_;
+    const auto axes =
+        inverse_axes(axes_of(impl_->layout_of(layer_, pieces_[0].activation.sizes())));
     std::vector<Tensor> parts(static_cast<std::size_t>(variants * count));
     // One variant at a time: what crosses the cut (a batch size, a residual branch) fits as it is.
     parallel_for(variants * count, piece_workers(impl_->options), [&](std::int64_t task) {
@@ -196,8 +252,9 @@ class ScriptTail final : public ModelTail {
       const auto& range = ranges_[task % count];
       Stack stack{
           impl_->module._ivalue(),
-          in_layout_of(piece.activation,
-                       replaced.narrow(0, task / count * images_ + range.first, range.count))};
+          in_layout_of(
+              piece.activation,
+              replaced.narrow(0, task / count * images_ + range.first, range.count).permute(axes))};
       Copier copy;
       for (const IValue& carried : piece.carried)
         stack.push_back(split_->tail_writes ? copy(carried) : carried);
@@ -214,7 +271,8 @@ class ScriptTail final : public ModelTail {
 
  private:
   struct Piece {
-    Tensor activation;
+    Tensor activation;  ///< as the module has it
+    Tensor result;      ///< the same as results are given
     std::vector<IValue> carried;
   };
   std::shared_ptr<Impl> impl_;
@@ -227,15 +285,20 @@ class ScriptTail final : public ModelTail {
 
 }  // namespace
 
-ScriptNetwork::ScriptNetwork(const std::filesystem::path& path, const ExecutionOptions& options)
+ScriptNetwork::ScriptNetwork(const std::filesystem::path& path, const ScriptOptions& options)
     : impl_(std::make_shared<Impl>()) {
+  const torch::Device device = options.execution.device;
   impl_->source = path.string();
-  impl_->options = options;
-  impl_->module = load_module(path, options.device);
-  impl_->fingerprint = sha256_of_file(path);
+  impl_->settings = options;
+  impl_->options = options.execution;
+  impl_->module = load_module(path, device);
+  impl_->fingerprint = sha256_of_file(path) + " layout " + options.layout;
   impl_->script = guarded(impl_->source, "its code cannot be prepared",
-                          [&] { return flatten_forward(impl_->module, impl_->source); });
+                          [&] { return flatten_forward(impl_->module, impl_->source, device); });
+  impl_->converted = use_float(impl_->module, *impl_->script.graph);
 }
+
+bool ScriptNetwork::converted() const { return impl_->converted; }
 
 ScriptNetwork::~ScriptNetwork() = default;
 
