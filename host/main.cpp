@@ -10,6 +10,7 @@
 #include "core/plugin/plugin_registry.hpp"
 #include "core/run/benchmark_plan.hpp"
 #include "core/run/console.hpp"
+#include "core/run/finished.hpp"
 #include "core/run/workplace.hpp"
 #include "host/arguments.hpp"
 #include "host/commands.hpp"
@@ -196,6 +197,8 @@ int main(int argc, char** argv) {
   int code = static_cast<int>(linex::ErrorKind::plugin);
   try {
     code = run({argv + 1, argv + argc});
+  } catch (const linex::Finished&) {
+    code = 0;
   } catch (const linex::Error& error) {
     std::fprintf(stderr, "linex: %s\n", error.what());
     code = static_cast<int>(error.kind());

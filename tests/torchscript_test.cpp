@@ -191,7 +191,7 @@ TEST(TorchScript, PreprocessingIsThatOfThePresetUnlessOverridden) {
 TEST(TorchScript, ModulesThatCannotServeSayWhy) {
   const std::vector<std::pair<std::string, std::string>> reasons{
       {"bad.checkpoint", "torch.jit.save"}, {"bad.training", "eval()"},
-      {"bad.writes", "touches files"},      {"bad.changes", "'count'"},
+      {"bad.writes", "aten::save"},      {"bad.changes", "'count'"},
       {"bad.many", "List[Tensor]"},         {"bad.missing", "bad.missing.pt"}};
   for (const auto& [file, reason] : reasons) {
     const std::string message =

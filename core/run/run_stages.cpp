@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "core/report/report.hpp"
+#include "core/run/finished.hpp"
 #include "core/run/units.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/npy.hpp"
@@ -39,6 +40,10 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
   Source source;
   source.model = place.open_model();
   source.recorded = source.model.object->recorded();
+  if (trim(options.text("layer")) == "?") {
+    std::fputs(describe_layers(*source.model.object).c_str(), stdout);
+    throw Finished();
+  }
   source.layers = parse_layers(options.text("layer"), *source.model.object);
   source.pool = pool_from_string(options.text("pool"));
   if (!source.recorded.defined()) {

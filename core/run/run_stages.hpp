@@ -25,7 +25,7 @@ struct Source {
   void check_units(const std::string& units) const;
 };
 
-/// Opens the model and finds its layers. Throws Error(usage) where a network has no data set.
+/// Opens the model and finds its layers; for `?` prints them and throws Finished. Throws Error(usage) where a network has no data set.
 Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data);
 
 /// Throws Error(input) where the labeler knows another number of rows than the source.

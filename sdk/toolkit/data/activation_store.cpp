@@ -86,6 +86,12 @@ void run_batch(TargetModel& model, const DataSet& data, const ActivationRequest&
   }
 }
 
+/// Asked of one image.
+bool has_logits(TargetModel& model, const DataSet& data) {
+  const auto image = load_batch(data, {0}, model.preprocess(), 1);
+  return model.forward(image, {}, true).logits.defined();
+}
+
 /// Computes and stores the missing shards; returns the number of images run.
 std::int64_t compute_missing(TargetModel& model, const std::shared_ptr<const DataSet>& data,
                              const ActivationRequest& request, const PluginContext& context,
@@ -151,6 +157,15 @@ Activations extract_activations(TargetModel& model, const std::shared_ptr<const 
   if (columns.empty()) return {};
 
   read_stored(columns);
+  const auto incomplete = [](const Column& column) {
+    return std::any_of(column.shards.begin(), column.shards.end(),
+                       [](const torch::Tensor& shard) { return !shard.defined(); });
+  };
+  if (request.logits && incomplete(columns.back()) && !has_logits(model, *data)) {
+    context.log().warning("the network has no logits: its output is not (images, classes)");
+    columns.pop_back();
+    if (columns.empty()) return {};
+  }
   if (!missing_shards(columns).empty()) {
     // One order for all runs, so that two with common layers cannot wait for each other in a ring.
     std::vector<RowStore*> stores;
