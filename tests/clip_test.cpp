@@ -15,6 +15,7 @@
 #include "toolkit/concepts/calibration.hpp"
 #include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/data/dataset.hpp"
 #include "toolkit/data/loader.hpp"
 #include "toolkit/net/vision_text.hpp"
@@ -302,22 +303,6 @@ TEST(EmbeddingPresence, IsTheSigmoidOfCosines) {
       std::string::npos);
 }
 
-/// 0/1 truth drawn from σ(a(cos + b)).
-class PlantedTruth final : public Presence {
- public:
-  explicit PlantedTruth(Tensor values) : values_(std::move(values)) {}
-  std::int64_t rows() const override { return values_.size(0); }
-  std::int64_t cols() const override { return values_.size(1); }
-
- private:
-  void do_read(Ids rows, const Columns&, float* out) const override {
-    for (const std::int64_t row : rows)
-      out = std::copy_n(values_.data_ptr<float>() + row * cols(), cols(), out);
-  }
-
-  Tensor values_;
-};
-
 TEST(Calibration, RecoversPlantedParameters) {
   using concepts::calibrate;
   using concepts::Calibration;
@@ -341,7 +326,7 @@ TEST(Calibration, RecoversPlantedParameters) {
     float& value = truth.data_ptr<float>()[i];
     value = random.uniform() < static_cast<double>(value) ? 1.0F : 0.0F;
   }
-  const PlantedTruth labels(truth);
+  const MatrixPresence labels(truth);
   const Calibration fit = calibrate(cosines, labels, rows);
   EXPECT_TRUE(fit.converged);
   EXPECT_NEAR(fit.sigmoid.a, planted.a, 0.4);
@@ -370,10 +355,10 @@ TEST(Calibration, RecoversPlantedParameters) {
   // Only the rows asked for count.
   const Rows few(rows.begin(), rows.begin() + 100);
   EXPECT_EQ(calibrate(cosines, labels, few).pairs, 100 * c);
-  input_error_of([&] { calibrate(cosines, PlantedTruth(torch::zeros({n, c})), rows); });
-  input_error_of([&] { calibrate(cosines, PlantedTruth(torch::zeros({n, 3})), rows); });
+  input_error_of([&] { calibrate(cosines, MatrixPresence(torch::zeros({n, c})), rows); });
+  input_error_of([&] { calibrate(cosines, MatrixPresence(torch::zeros({n, 3})), rows); });
   const Calibration separable =
-      calibrate(cosines, PlantedTruth(images.matmul(words.t()).gt(0.1).to(torch::kFloat)), rows);
+      calibrate(cosines, MatrixPresence(images.matmul(words.t()).gt(0.1).to(torch::kFloat)), rows);
   EXPECT_FALSE(separable.converged);
   EXPECT_LT(separable.loss, separable.grid_loss);
 }

@@ -10,6 +10,7 @@
 #include "tests/test_plugins.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/random.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 
 namespace linex {
 namespace {
@@ -183,7 +184,7 @@ TEST(Metrics, TopAndRandomIsSeededAndSeesTheTop) {
 /// Presences as given, concepts "c0", "c1", ...
 class Given final : public ConceptLabeler {
  public:
-  explicit Given(torch::Tensor presence) : presence_(std::make_shared<Source>(presence)) {}
+  explicit Given(torch::Tensor presence) : presence_(std::make_shared<MatrixPresence>(presence)) {}
   void attach(std::shared_ptr<const DataSet>) override {}
   std::vector<std::string> concepts() const override {
     std::vector<std::string> names;
@@ -193,22 +194,7 @@ class Given final : public ConceptLabeler {
   std::shared_ptr<const Presence> presence() override { return presence_; }
 
  private:
-  class Source final : public Presence {
-   public:
-    explicit Source(torch::Tensor presence) : presence_(std::move(presence)) {}
-    std::int64_t rows() const override { return presence_.size(0); }
-    std::int64_t cols() const override { return presence_.size(1); }
-
-   private:
-    void do_read(Ids rows, const Columns& cols, float* out) const override {
-      for (const std::int64_t row : rows)
-        for (std::int64_t j = 0; j < cols.count(this->cols()); ++j)
-          *out++ = presence_[row][cols[j]].item<float>();
-    }
-
-    torch::Tensor presence_;
-  };
-  std::shared_ptr<Source> presence_;
+  std::shared_ptr<const Presence> presence_;
 };
 
 TEST(MetricsPlugin, ScoresUnitsAndTellsWhichMetricsToTrust) {

@@ -9,17 +9,16 @@
 #include "linex/option.hpp"
 #include "linex/solver.hpp"
 #include "plugins/solvers/glm_saga/saga.hpp"
-#include "tests/matrix.hpp"
 #include "tests/typed_options.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/math/linear_explanations.hpp"
 
 namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
-using test::Matrix;
 
 class Quiet final : public Logger {
  public:
@@ -81,7 +80,7 @@ Problem small_problem(std::int64_t n, std::int64_t concepts, std::int64_t units)
       activations.select(1, k) += t * presence.select(1, (k * 31 + t * 17) % concepts);
   activations.select(1, units - 1).zero_();
   Problem problem;
-  problem.presence = std::make_shared<Matrix>(presence);
+  problem.presence = std::make_shared<MatrixPresence>(presence);
   problem.activations = activations;
   for (std::int64_t j = 0; j < concepts; ++j) problem.concepts.push_back("c" + std::to_string(j));
   for (std::int64_t k = 0; k < units; ++k) problem.units.push_back(k);
@@ -106,7 +105,7 @@ Rows ids(const fs::path& file) {
 Problem recorded_problem() {
   const fs::path golden = shared() / "golden/le_recorded";
   Problem problem;
-  problem.presence = std::make_shared<Matrix>(map_npy(golden / "concepts.npy"));
+  problem.presence = std::make_shared<MatrixPresence>(map_npy(golden / "concepts.npy"));
   problem.activations = map_npy(golden / "activations.npy").clone();
   problem.concepts = read_list(golden / "concept_names.txt");
   for (std::int64_t k = 0; k < problem.activations.size(1); ++k) problem.units.push_back(k);
@@ -340,7 +339,7 @@ TEST(GlmSaga, TopTenIsTheExactOneOnLabels) {
       torch::one_hot(torch::arange(classes) % groups, groups).to(torch::kFloat);
   const torch::Tensor labels = torch::cat({one_hot, one_hot.mm(member)}, 1);
   Problem problem;
-  problem.presence = std::make_shared<Matrix>(labels);
+  problem.presence = std::make_shared<MatrixPresence>(labels);
   // Every unit has a response to each class, a few of them strong, as the units of a network do.
   problem.activations =
       one_hot.mm(torch::rand({classes, units}).pow(6)) + 0.2 * torch::randn({n, units});

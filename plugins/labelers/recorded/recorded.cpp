@@ -1,75 +1,13 @@
 // Concepts from anybody's matrix and a list of names.
-#include <cmath>
-#include <cstring>
-
 #include "linex/plugin.hpp"
 #include "toolkit/base/files.hpp"
-#include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/checkpoint/arrays.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 
 namespace {
 
 using linex::input_error;
-
-/// Whether all of values[0, n) are finite. Tests the exponent bits, so that the loop vectorises.
-bool all_finite(const float* values, std::int64_t n) {
-  std::uint32_t worst = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    std::uint32_t bits;
-    std::memcpy(&bits, values + i, sizeof bits);
-    worst = std::max(worst, bits & 0x7f800000U);
-  }
-  return worst != 0x7f800000U;
-}
-
-/// Rows of a mapped (N, C) matrix of any real dtype.
-class MatrixPresence final : public linex::Presence {
- public:
-  MatrixPresence(torch::Tensor matrix, std::string file)
-      : matrix_(std::move(matrix)), file_(std::move(file)) {}
-
-  std::int64_t rows() const override { return matrix_.size(0); }
-  std::int64_t cols() const override { return matrix_.size(1); }
-
- private:
-  void do_read(linex::Ids rows, const linex::Columns& cols, float* out) const override {
-    const std::int64_t n_rows = rows.size(), width = cols.count(this->cols());
-    for (std::int64_t i = 0; i < n_rows; ++i) {
-      float* to = out + i * width;
-      if (matrix_.scalar_type() == torch::kFloat32) {
-        const float* from = matrix_.data_ptr<float>() + rows[i] * this->cols();
-        if (cols.is_all())
-          std::memcpy(to, from, static_cast<std::size_t>(width) * sizeof(float));
-        else
-          for (std::int64_t j = 0; j < width; ++j) to[j] = from[cols[j]];
-      } else {
-        const auto row = matrix_[rows[i]].to(torch::kFloat32);
-        const float* from = row.data_ptr<float>();
-        for (std::int64_t j = 0; j < width; ++j) to[j] = from[cols[j]];
-      }
-      if (!all_finite(to, width)) complain(rows[i], cols, width, to);
-    }
-    linex::release_rows(matrix_, rows[0], rows[n_rows - 1] + 1 - rows[0]);
-  }
-
-  [[noreturn]] void complain(std::int64_t row, const linex::Columns& cols, std::int64_t width,
-                             const float* values) const {
-    std::int64_t j = 0;
-    while (j < width - 1 && std::isfinite(values[j])) ++j;
-    const std::int64_t column = cols[j];
-    const auto recorded = matrix_[row][column].to(torch::kDouble).item<double>();
-    throw input_error(file_ + ": row " + std::to_string(row) + ", column " +
-                      std::to_string(column) + " is " +
-                      (std::isfinite(recorded) ? "too large for float32"
-                       : std::isnan(recorded)  ? "NaN"
-                                               : "infinite") +
-                      "; presence must be finite");
-  }
-
-  torch::Tensor matrix_;
-  std::string file_;
-};
 
 class Recorded final : public linex::ConceptLabeler {
  public:
@@ -98,7 +36,7 @@ class Recorded final : public linex::ConceptLabeler {
                           std::to_string(names_.size()) + " names, " + file_ + " has " +
                           std::to_string(count) + " columns");
     }
-    presence_ = std::make_shared<MatrixPresence>(std::move(matrix), file_);
+    presence_ = std::make_shared<linex::MatrixPresence>(std::move(matrix), file_);
   }
 
   void attach(std::shared_ptr<const linex::DataSet> data) override {
@@ -113,7 +51,7 @@ class Recorded final : public linex::ConceptLabeler {
  private:
   std::string file_, names_file_;
   std::vector<std::string> names_;
-  std::shared_ptr<const MatrixPresence> presence_;
+  std::shared_ptr<const linex::MatrixPresence> presence_;
 };
 
 }  // namespace
