@@ -111,6 +111,8 @@ TEST_F(Benchmark, OneTableForAllMethodsAndNetworks) {
   EXPECT_NE(out_.find("dead 1"), std::string::npos);
   EXPECT_NE(read_file(folder_ / "b/benchmark.md").find("| LE | **"), std::string::npos);
   EXPECT_TRUE(fs::exists(folder_ / "b/first/report/index.html"));
+  EXPECT_NE(read_file(folder_ / "b/index.html").find("href=\"second/report/index.html\""),
+            std::string::npos);
   EXPECT_EQ(read_explanations(folder_ / "b/second/single/explanations.csv").explanations.size(),
             5U);
 
