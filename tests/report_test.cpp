@@ -12,7 +12,7 @@
 #include "core/report/report.hpp"
 #include "core/report/unit_details.hpp"
 #include "core/report/unit_images.hpp"
-#include "core/run/benchmark_table.hpp"
+#include "core/run/benchmark_page.hpp"
 #include "core/run/host_context.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
@@ -289,11 +289,11 @@ TEST(ClassCompositions, LeaveAGapWhereNoImageIs) {
   const std::string svg = composition_figure(composition);
   EXPECT_NE(svg.find("a &amp; b"), std::string::npos);
   EXPECT_EQ(svg.find("nan"), std::string::npos);
-  const auto begin = svg.find("d=\"") + 3;
+  const auto begin = svg.find("<path d=\"") + 9;
   const std::string path = svg.substr(begin, svg.find('"', begin) - begin);
   EXPECT_EQ(std::count(path.begin(), path.end(), 'M'), 2);  // two runs of bins
   EXPECT_EQ(std::count(path.begin(), path.end(), 'Z'), 2);
-  EXPECT_EQ(path.rfind("M48.0,8.0", 0), 0U) << path;  // from the edge, all of it
+  EXPECT_EQ(path.rfind("M48,8L", 0), 0U) << path;  // from the edge, all of it
 }
 
 TEST(WorstPredicted, AreFarthestFromTheBestLine) {
@@ -571,6 +571,52 @@ TEST_F(ReportTest, AddressAndSearchDecideWhichUnitIsOpen) {
   EXPECT_EQ(result[5], "No unit matches.");
   EXPECT_EQ(result[6].get<std::string>().rfind("Unit ", 0), 0U);
   EXPECT_EQ(result[7], 20);
+}
+
+TEST_F(ReportTest, PagesFitAPhoneInBothThemes) {
+  const std::string program = browser();
+  if (program.empty()) GTEST_SKIP() << "no chromium";
+  Report made = report(20);
+  made.layers.push_back(made.layers[0]);
+  made.layers[1].name = "layer3.2.conv2";
+  made.layers[1].methods[0].explanations[4].terms = {{"a whole sentence of many words", 1}};
+  made.layers[1].methods[0].explanations[4].bias = 0;
+  write(made);
+  std::vector<BenchmarkRun> runs;
+  for (int m = 0; m < 2; ++m)
+    for (const auto& layer : made.layers) {
+      const auto& method = layer.methods[static_cast<std::size_t>(m)];
+      runs.push_back({made.methods[static_cast<std::size_t>(m)], "network " + layer.name,
+                      method.explanations, method.scores});
+    }
+  write_file_atomic(
+      folder_ / "index.html",
+      benchmark_page(make_benchmark_table(runs), {{"network layer4", "report/index.html"}}));
+  for (const char* name : {"report/index.html", "index.html"}) {
+    std::string page = read_file(folder_ / name);
+    page.replace(page.rfind("</body>"), 7, R"(<script>{
+      const root = document.documentElement, theme = () => getComputedStyle(document.body).backgroundColor;
+      const result = [root.scrollWidth, root.clientWidth, theme()];
+      document.getElementById("theme").click();
+      result.push(theme(), document.querySelectorAll(".row .unit small").length);
+      result.push([...document.querySelectorAll(".row .unit")].filter((u) => u.scrollWidth > u.clientWidth).length);
+      document.body.dataset.result = JSON.stringify(result);
+    }</script></body>)");
+    write_file_atomic(folder_ / "driven.html", page);
+    const std::string dom =
+        in_browser(program, folder_ / "driven.html", "--window-size=420,900 --hide-scrollbars");
+    const std::string log = log_of_browser();
+    EXPECT_EQ(log.find("CONSOLE"), std::string::npos) << log.substr(log.find("CONSOLE"));
+    std::string text = attribute(dom, "data-result");
+    ASSERT_FALSE(text.empty()) << log;
+    for (std::size_t at; (at = text.find("&quot;")) != std::string::npos;)
+      text.replace(at, 6, "\"");
+    const auto result = nlohmann::json::parse(text);
+    EXPECT_LE(result[0], result[1]) << name;  // nothing to scroll sideways
+    EXPECT_NE(result[2], result[3]) << name;
+    EXPECT_EQ(result[4], std::string(name) == "index.html" ? 0 : 40);
+    EXPECT_EQ(result[5], 0) << name;  // no name reaches over its place
+  }
 }
 
 }  // namespace

@@ -56,15 +56,13 @@ struct Canvas {
   }
   /// Horizontal lines at quarters, and what the axes mean.
   std::string grid(const std::string& x_label, const std::string& y_label) const {
-    std::string svg;
+    std::string svg, lines;
     for (int quarter = 0; quarter <= 4; ++quarter) {
       const double y = up(quarter / 4.0);
-      svg += format(
-          "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" "
-          "stroke=\"#d9dde5\"/>\n",
-          left, width - right, y, y);
+      lines += format("M%.1f,%.1fH%.1f", left, y, width - right);
       svg += text_at(left - 6, y + 4, std::to_string(25 * quarter) + " %", "text-anchor=\"end\"");
     }
+    svg = "<path class=\"axis\" stroke=\"#d9dde5\" d=\"" + lines + "\"/>\n" + svg;
     svg += text_at(across(0.5), height - 3, x_label, "text-anchor=\"middle\"");
     const double middle = up(0.5);
     return svg +
@@ -110,8 +108,8 @@ std::string stacked(const Canvas& canvas, const ClassComposition& composition) {
       const auto point = [&](double x, std::size_t bin) {
         const double above = std::min(1.0, below[bin] + composition.shares[c][bin]);
         path +=
-            format(path.empty() ? "M%.1f,%.1f" : "L%.1f,%.1f", canvas.across(x), canvas.up(above));
-        back = format("L%.1f,%.1f", canvas.across(x), canvas.up(below[bin])) + back;
+            format(path.empty() ? "M%.0f,%.0f" : "L%.0f,%.0f", canvas.across(x), canvas.up(above));
+        back = format("L%.0f,%.0f", canvas.across(x), canvas.up(below[bin])) + back;
       };
       point(static_cast<double>(begin) * step, begin);
       for (std::size_t b = begin; b < end; ++b) point((static_cast<double>(b) + 0.5) * step, b);

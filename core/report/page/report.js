@@ -393,8 +393,10 @@ function imageRow(images) {
 }
 
 function responsePlot(sample) {
+  let moved = false;
   const spread = sample.predicted.map((values) => {
     const offsets = jitter(values);
+    moved = moved || offsets.some((o) => o !== 0);
     return values.map((v, i) => finite(v) ? v + offsets[i] : v);
   });
   const ry = extent(sample.actual), rx = extent(spread.flat());
@@ -407,7 +409,8 @@ function responsePlot(sample) {
   });
   const low = Math.max(rx[0], ry[0]), high = Math.min(rx[1], ry[1]);
   if (high > low) svg.append(draw("line", {class: "axis", x1: sx(low), y1: sy(low), x2: sx(high), y2: sy(high), "stroke-dasharray": "4 3", style: "stroke:var(--muted)"}));
-  return make("div", {}, svg, legend(report.methods.map((name, m) => `${name}: r = ${number(sample.r[m])}`)));
+  return make("div", {}, svg, legend(report.methods.map((name, m) => `${name}: r = ${number(sample.r[m])}`)),
+    moved ? make("small", {class: "facts"}, "points of equal prediction are spread sideways") : null);
 }
 
 /** Stacked shares of classes over the activation range, drawn before; the last is the rest. */
