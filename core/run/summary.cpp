@@ -34,7 +34,8 @@ std::map<std::string, std::map<std::string, std::map<std::string, double>>> read
     for (const auto& [score, shares] : scores.items()) {
       if (!shares.is_object()) continue;
       for (const auto& [name, share] : shares.items())
-        if (share.is_number()) sanity[layer][score][name] = share.get<double>();
+        if (share.is_number() || share.is_null())
+          sanity[layer][score][name] = share.is_null() ? kNone : share.get<double>();
     }
   }
   return sanity;
