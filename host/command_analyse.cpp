@@ -111,12 +111,12 @@ PlotSection write_compositions(const fs::path& out, const std::vector<Analysis>&
       const auto found = class_composition(layer.activations.select(1, unit), data.labels(),
                                            data.class_names(), 8, 6);
       if (found.counts.empty()) continue;
-      const double step = found.max / static_cast<double>(found.counts.size());
+      const double step = (found.max - found.min) / static_cast<double>(found.counts.size());
       for (std::size_t b = 0; b < found.counts.size(); ++b)
         for (std::size_t c = 0; c < found.names.size(); ++c)
           csv += csv_record({layer.layer, std::to_string(unit), std::to_string(b),
-                             format_number(step * static_cast<double>(b)),
-                             format_number(step * static_cast<double>(b + 1)),
+                             format_number(found.min + step * static_cast<double>(b)),
+                             format_number(found.min + step * static_cast<double>(b + 1)),
                              std::to_string(found.counts[b]), found.names[c],
                              format_number(found.shares[c][b])});
       if (section.plots.size() == kMostPlots) continue;

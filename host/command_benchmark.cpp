@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/run/benchmark_page.hpp"
 #include "core/run/benchmark_plan.hpp"
 #include "core/run/benchmark_table.hpp"
 #include "core/run/run_stages.hpp"
@@ -234,11 +235,13 @@ int run_benchmark(PluginRegistry& registry, const BenchmarkConfiguration& given,
   Shared shared(registry);
   StageClock clock;
   std::vector<BenchmarkRun> runs;
+  std::map<std::string, std::string> reports;
   const auto total = static_cast<std::int64_t>(plan.networks.size() * plan.methods.size());
   const auto progress = overall.context().progress("benchmark", total, "runs");
   for (const auto& network : plan.networks) {
     const OpenNetwork open = open_network(shared, network, sections_of(plan, network, out), clock);
     std::vector<MethodOutcome> outcomes;
+    const std::size_t first_run = runs.size();
     for (const auto& method : plan.methods) {
       check_cancelled(overall.context());
       outcomes.push_back(run_method(shared, open, method, file_of(method, network),
@@ -253,14 +256,18 @@ int run_benchmark(PluginRegistry& registry, const BenchmarkConfiguration& given,
       parts.simulators.push_back(outcomes[m].simulator.object.get());
     }
     clock.time("report", [&] { make_report(open.place, parts); });
+    const std::string page = network.name + "/report/index.html";
+    for (std::size_t i = first_run; i < runs.size() && fs::exists(out / page); ++i)
+      reports[runs[i].network] = page;
   }
 
   const BenchmarkTable table = make_benchmark_table(runs);
   write_file_atomic(out / "benchmark.md", to_markdown(table));
   write_file_atomic(out / "benchmark.csv", to_csv(table));
   write_file_atomic(out / "benchmark.json", to_json(table));
+  write_file_atomic(out / "index.html", benchmark_page(table, reports));
   std::printf(
-      "%swritten to %s: benchmark.md, benchmark.csv, benchmark.json, a report for each "
+      "%swritten to %s: index.html, benchmark.md, benchmark.csv, benchmark.json, a report for each "
       "network\n",
       to_terminal(table).c_str(), out.c_str());
   return 0;

@@ -26,7 +26,8 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
     throw input_error(folder +
                       " holds no finished run (run.ini and explanations.csv); name the run.out of "
                       "linex explain or evaluate");
-  const ExplanationFile explanations = read_explanations(file);
+  ExplanationFile explanations = read_explanations(file);
+  explanations.sanity = read_sanity(fs::path(folder) / "summary.json");
   Workplace place(registry, read_configuration(registry, folder));
   StageClock clock;
   const auto data = place.open_data();

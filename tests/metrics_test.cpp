@@ -237,6 +237,9 @@ TEST(MetricsPlugin, ScoresUnitsAndTellsWhichMetricsToTrust) {
     return std::string();
   };
   EXPECT_FALSE(said("f1").empty());
+  EXPECT_EQ(columns[metric("recall")].sanity.at("reliable"), 0);
+  EXPECT_EQ(columns[metric("f1")].sanity.at("missing labels"), 1);
+  EXPECT_EQ(columns[metric("f1")].sanity.count("extra labels"), 1U);
   EXPECT_NE(said("recall").find("no"), std::string::npos);
   const auto images = plugins.make<Evaluator>(
       "concept_metrics", test::given({{"concept_images", std::string("nowhere")}}));

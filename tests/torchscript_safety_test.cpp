@@ -4,6 +4,10 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <set>
@@ -282,6 +286,29 @@ TEST(TorchScriptSafety, AnEditedArchiveThatOnlyComputesRuns) {
   TestModel model("torchscript", options({{"weights", (kFolder / "hostile.pt").string()}}));
   const auto out = model->forward(torch::ones({2, 3, 4, 4}), {"inner"}, true);
   EXPECT_TRUE(torch::equal(out.logits, torch::full({2, 3}, 3.0f)));
+  std::filesystem::remove_all(kFolder);
+}
+
+TEST(TorchScriptSafety, TheBinaryEndsWithThreeAndOneLine) {
+  prepare({"blank", "__setstate__", R"(torch.save ((state)[0], "PATH"))"});
+  const auto before = files_in_folder();
+  std::filesystem::create_directory(std::filesystem::path(LINEX_TEST_DIR) / "torchscript_cli");
+  const std::string folder = LINEX_TEST_DIR "/torchscript_cli";
+  const std::string command = "'" LINEX_BINARY
+                              "' activations --model.plugin=torchscript "
+                              "'--model.weights=" +
+                              (kFolder / "hostile.pt").string() +
+                              "' --model.layer=? --run.log-level=off"
+                              " >'" +
+                              folder + "/out' 2>'" + folder + "/error' </dev/null";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 3);
+  EXPECT_EQ(read_file(folder + "/out"), "");
+  const std::string error = read_file(folder + "/error");
+  EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 1) << error;
+  EXPECT_NE(error.find("aten::save"), std::string::npos) << error;
+  EXPECT_EQ(files_in_folder(), before);
+  std::filesystem::remove_all(folder);
   std::filesystem::remove_all(kFolder);
 }
 

@@ -17,7 +17,8 @@
 
 namespace linex {
 
-/// "2.10·striped + 1.40·red - 0.30·sky + 0.50", or the text of a sentence; "" without either.
+/// "2.10·striped + 1.40·red - 0.30·sky + 0.50", weights below 0.1 with three significant digits, or
+/// the text of a sentence; "" without either.
 std::string in_words(const Explanation& explanation);
 
 /// One method's explanations of one layer.
@@ -45,6 +46,8 @@ struct Report {
   TargetModel* model = nullptr;         ///< null: no maps
   std::vector<std::string> warnings;
   std::map<std::string, std::map<std::string, std::string>> options;
+  /// ScoreColumn::sanity by layer and score.
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;
 };
 
 struct ReportOptions {

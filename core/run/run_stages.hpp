@@ -15,7 +15,7 @@ namespace linex {
 /// Where activations come from: a network over a data set, or a recorded matrix.
 struct Source {
   Named<TargetModel> model;
-  std::shared_ptr<const DataSet> data;  ///< null for recorded activations
+  std::shared_ptr<const DataSet> data;  ///< null for recorded activations without images
   std::vector<std::string> layers;
   Pool pool = Pool::avg;
   torch::Tensor recorded;  ///< (N, K) or undefined

@@ -23,6 +23,24 @@ double peak_rss_mb() {
   return static_cast<double>(usage.ru_maxrss) / 1024.0;
 }
 
+std::map<std::string, std::map<std::string, std::map<std::string, double>>> read_sanity(
+    const std::filesystem::path& path) {
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;
+  if (!std::filesystem::exists(path)) return sanity;
+  const Json json = Json::parse(read_file(path), nullptr, false);
+  if (!json.is_object() || !json.contains("sanity") || !json["sanity"].is_object()) return sanity;
+  for (const auto& [layer, scores] : json["sanity"].items()) {
+    if (!scores.is_object()) continue;
+    for (const auto& [score, shares] : scores.items()) {
+      if (!shares.is_object()) continue;
+      for (const auto& [name, share] : shares.items())
+        if (share.is_number() || share.is_null())
+          sanity[layer][score][name] = share.is_null() ? kNone : share.get<double>();
+    }
+  }
+  return sanity;
+}
+
 void write_summary(const std::filesystem::path& path, const RunSummary& summary,
                    const StageClock& clock) {
   std::map<std::string, int> counts;
@@ -60,6 +78,7 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
   json["peak_rss_mb"] = peak_rss_mb();
   json["figures"] = Json::object();
   for (const auto& [name, value] : summary.figures) json["figures"][name] = number(value);
+  if (!summary.sanity.empty()) json["sanity"] = summary.sanity;
   json["plugins"] = Json::array();
   for (const auto& plugin : summary.plugins)
     json["plugins"].push_back({{"role", plugin.role},

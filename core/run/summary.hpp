@@ -27,12 +27,18 @@ struct RunSummary {
   std::map<std::string, std::map<std::string, std::string>> options;  ///< everything resolved
   std::vector<std::string> warnings;
   std::map<std::string, double> figures;  ///< a solver's own numbers
+  /// ScoreColumn::sanity by layer and score.
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;
 };
 
 /// Means are over units whose status is ok (or not_converged); what is left out is in
 /// status_counts.
 void write_summary(const std::filesystem::path& path, const RunSummary& summary,
                    const StageClock& clock);
+
+/// `sanity` of a summary.json; empty where there is no such file or key.
+std::map<std::string, std::map<std::string, std::map<std::string, double>>> read_sanity(
+    const std::filesystem::path& path);
 
 /// Largest resident set of this process so far, in MB.
 double peak_rss_mb();

@@ -190,9 +190,10 @@ ScriptLayout ScriptNetwork::Impl::find_layout_of(const std::string& layer,
     layout = ScriptLayout::nhwc;
   if (!map && !evidence.attention) layout = ScriptLayout::ntd;
   if (!layout)
-    throw input_error(source + ": " + who +
-                      "; nothing around it tells which axis counts units: say " + remedy +
-                      ", or choose another layer");
+    throw input_error(source + ": " + who + "; " +
+                      (evidence.attention ? "it holds pairs of places (attention), not units"
+                                          : "nothing around it tells which axis counts units") +
+                      ": choose another layer, or say " + remedy);
   settings.doubt(who + "; assuming " + to_string(*layout) + ", as no operator around it tells (" +
                  remedy + " decides)");
   return *layout;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ struct ExplanationFile {
   std::vector<Explanation> explanations;
   std::vector<std::string> layers;  ///< one an explanation; "" where the file names none
   std::vector<ScoreColumn> scores;  ///< score columns found in the file, in its order
+  /// ScoreColumn::sanity by layer and score, where it was tested; not part of the file.
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity = {};
 };
 
 /// Writes `layer,unit,val correlation,weight0,concept0,…,bias`, the score columns and a last column

@@ -60,7 +60,9 @@ std::string describe_layers(TargetModel& model) {
       text = describe_output(
           i < outputs.size() ? outputs[i] : model.forward(image, {names[i]}, false).layers[0]);
     } catch (const Error& error) {
-      text = error.what();
+      const std::string message = error.what();
+      const std::size_t gives = message.find(" gives ");
+      text = gives == std::string::npos ? message : "no units:" + message.substr(gives);
     }
     table += names[i] + std::string(width + 2 - names[i].size(), ' ') + text + "\n";
   }
