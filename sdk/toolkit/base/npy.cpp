@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -226,11 +227,14 @@ LargeFiles& large_files() {
 torch::Tensor npy_over_bytes(const std::shared_ptr<const void>& owner, unsigned char* bytes,
                              std::size_t size, const std::string& source) {
   const Header header = parse_header(bytes, size, source);
-  std::uint64_t needed = header.element.size, count = 1;
-  for (const auto extent : header.shape)
-    if (__builtin_mul_overflow(needed, static_cast<std::uint64_t>(extent), &needed) ||
-        __builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count))
+  // An array without values has strides all the same, which must not overflow: zeros come last.
+  std::int64_t extents = sizeof(double), count = 1;
+  for (const auto extent : header.shape) {
+    if (__builtin_mul_overflow(extents, std::max<std::int64_t>(extent, 1), &extents))
       throw npy_error(source, "its .npy shape is absurd");
+    count *= extent;
+  }
+  const std::uint64_t needed = header.element.size * static_cast<std::uint64_t>(count);
   if (needed > size - header.data_offset)
     throw npy_error(source, "it is truncated: its shape needs " + std::to_string(needed) +
                                 " bytes of data, it has " +
@@ -240,9 +244,8 @@ torch::Tensor npy_over_bytes(const std::shared_ptr<const void>& owner, unsigned 
                         reinterpret_cast<std::uintptr_t>(data) % header.element.size == 0;
   const torch::Tensor values =
       as_it_is ? torch::from_blob(
-                     data, {static_cast<std::int64_t>(count)}, [owner](void*) {},
-                     torch::dtype(header.element.dtype))
-               : convert(data, static_cast<std::int64_t>(count), header.element, source);
+                     data, {count}, [owner](void*) {}, torch::dtype(header.element.dtype))
+               : convert(data, count, header.element, source);
   if (!header.fortran || header.shape.size() < 2) return values.view(header.shape);
   // Rows are what everybody reads: columns are gathered into them once.
   std::vector<std::int64_t> reversed(header.shape.rbegin(), header.shape.rend()), order;
