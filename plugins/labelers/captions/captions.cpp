@@ -6,6 +6,7 @@
 
 #include "linex/plugin.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/text/vocabulary.hpp"
 
 namespace {
@@ -82,8 +83,7 @@ class Captions final : public linex::ConceptLabeler {
 
   explicit Captions(const linex::PluginContext& context)
       : file_(context.options().text("captions")),
-        names_(linex::read_list(context.options().text("names"))) {
-    while (!names_.empty() && names_.back().empty()) names_.pop_back();
+        names_(linex::read_concept_list(context.options().text("names"), context.log())) {
     const auto captions = linex::read_list(file_);
     if (captions.empty()) throw input_error("labeler captions: " + file_ + " has no line");
     index_ = std::make_shared<WordIndex>(captions);
@@ -94,19 +94,21 @@ class Captions final : public linex::ConceptLabeler {
       throw input_error("labeler captions: " + file_ + " has " + std::to_string(index_->rows()) +
                         " lines, the data set " + std::to_string(data->size()) + " images");
   }
-  std::vector<std::string> concepts() const override { return names_; }
-  std::shared_ptr<const linex::Presence> presence() override { return presence_of(names_); }
+  std::vector<std::string> concepts() const override { return names_.names; }
+  std::shared_ptr<const linex::Presence> presence() override { return presence_of(names_.names); }
   bool knows(const std::string& text) const override {
-    return !index_->telling_words(text).empty();
+    return !index_->telling_words(names_.text_of(text)).empty();
   }
   std::shared_ptr<const linex::Presence> presence_of(
       const std::vector<std::string>& texts) override {
-    return std::make_shared<CaptionPresence>(index_, texts);
+    std::vector<std::string> written;
+    for (const auto& text : texts) written.push_back(names_.text_of(text));
+    return std::make_shared<CaptionPresence>(index_, written);
   }
 
  private:
   std::string file_;
-  std::vector<std::string> names_;
+  linex::ConceptList names_;
   std::shared_ptr<const WordIndex> index_;
 };
 

@@ -1,7 +1,7 @@
 // Presence from anybody's embeddings of images and concepts: two recorded matrices.
 #include "linex/plugin.hpp"
 #include "toolkit/base/npy.hpp"
-#include "toolkit/base/text.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
 
 namespace {
@@ -37,10 +37,9 @@ class Embeddings final : public linex::ConceptLabeler {
     const linex::OptionValues& options = context.options();
     images_file_ = options.text("images");
     const std::string &texts_file = options.text("texts"), &names_file = options.text("names");
-    names_ = linex::read_list(names_file);
+    names_ = linex::read_concept_list(names_file, context.log()).names;
     const torch::Tensor images = unit_rows(images_file_), texts = unit_rows(texts_file);
     const auto count = static_cast<std::size_t>(texts.size(0));
-    while (names_.size() > count && names_.back().empty()) names_.pop_back();
     if (images.size(1) != texts.size(1))
       throw input_error("labeler embeddings: " + images_file_ + " has embeddings of " +
                         std::to_string(images.size(1)) + " numbers, " + texts_file + " of " +

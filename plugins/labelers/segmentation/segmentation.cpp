@@ -8,6 +8,7 @@
 #include "linex/plugin.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/explanations/broden_label.hpp"
 
 namespace {
@@ -93,6 +94,10 @@ class SegmentationLabeler final : public linex::ConceptLabeler, public linex::Pi
         others.insert(linex::plain_label(label.name));
     for (const auto& label : source_->labels())
       names_.push_back(broden.empty() ? label.name : linex::plain_label(label.name, others));
+    names_ =
+        linex::distinct_names(std::move(names_), broden.empty() ? options.text("names") : broden,
+                              context.log(), "label")
+            .names;
   }
 
   void attach(std::shared_ptr<const linex::DataSet> data) override {
