@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <string>
 
+#include "linex/context.hpp"
 #include "linex/data.hpp"
+#include "toolkit/data/dataset.hpp"
 
 namespace linex {
 
@@ -13,6 +15,9 @@ namespace linex {
 /// (toolkit/base/random.hpp); parts end at int(0.7·N) and int(0.8·N) (reference.md §1.2); each part
 /// is sorted. Every id is in [0, n), no id is in two parts or twice in one, no part is empty:
 /// otherwise throws Error(input) naming file and id, or Error(usage) for text that is neither.
-Split make_split(const std::string& text, std::int64_t n, std::uint64_t seed);
+/// Ids in files mean rows of `listing` where one is given: they become the data's rows, and those
+/// of rows left out are dropped with a warning to `log`.
+Split make_split(const std::string& text, std::int64_t n, std::uint64_t seed,
+                 const Listing* listing = nullptr, Logger* log = nullptr);
 
 }  // namespace linex
