@@ -20,12 +20,6 @@ namespace {
 /// Units in one script element: what a browser parses when a card is shown.
 constexpr std::size_t kChunk = 16;
 
-std::string decimals(double value, const char* format) {
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, format, value);
-  return buffer;
-}
-
 /// JSON that may stand inside a script element.
 std::string script_json(const ReportJson& json) {
   std::string text = json.dump(-1, ' ', false, ReportJson::error_handler_t::replace);
@@ -100,21 +94,6 @@ std::string filled(std::string_view page,
 }
 
 }  // namespace
-
-std::string in_words(const Explanation& explanation) {
-  if (!explanation.text.empty()) return explanation.text;
-  if (explanation.terms.empty()) return "";
-  std::string text;
-  for (const auto& term : explanation.terms) {
-    if (text.empty())
-      text = term.weight < 0 ? "-" : "";
-    else
-      text += term.weight < 0 ? " - " : " + ";
-    text += decimals(std::fabs(term.weight), "%.2f") + "·" + term.concept_name;
-  }
-  return text + (explanation.bias < 0 ? " - " : " + ") +
-         decimals(std::fabs(explanation.bias), "%.2f");
-}
 
 void write_report(const fs::path& folder, const Report& report, const ReportOptions& options,
                   const PluginContext& context) {

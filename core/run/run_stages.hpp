@@ -72,7 +72,5 @@ void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
                 const ReportParts* parts = nullptr);
 /// Positions of the `count` explanations with the highest test correlation, best first.
 std::vector<std::size_t> best_explained(const RunSummary& summary, std::size_t count);
-/// The few lines a person wants after a run.
-void print_outcome(Workplace& place, const RunSummary& summary);
 
 }  // namespace linex

@@ -119,7 +119,10 @@ Split draw_split(const std::array<double, 3>& fractions, const std::string& text
   for (Rows* part : {&split.train, &split.val, &split.test}) {
     if (part->empty())
       throw input_error("data.split=" + text + " leaves a part of the " + std::to_string(n) +
-                        " rows empty; use more images or other fractions");
+                        " rows empty (" + std::to_string(split.train.size()) + " train, " +
+                        std::to_string(split.val.size()) + " val, " +
+                        std::to_string(split.test.size()) +
+                        " test); use more images or other fractions");
     std::sort(part->begin(), part->end());
   }
   return split;
