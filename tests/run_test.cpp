@@ -373,7 +373,7 @@ TEST_F(Run, SplitFilesMeanImagesAsListed) {
 TEST_F(Run, SimulationScoresOnlyUnitsThereAre) {
   test::Plugins plugins;
   const auto labeler = plugins.make<ConceptLabeler>(
-      "recorded", test::given({{"concepts", file("P.npy")}, {"names", file("names.txt")}}));
+      "recorded", test::given({{"concepts", folder_ / "P.npy"}, {"names", folder_ / "names.txt"}}));
   labeler->attach(nullptr);
   EvaluationInput input;
   for (const std::int64_t unit : {0, -1, 3, 2}) {

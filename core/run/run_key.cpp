@@ -81,10 +81,8 @@ std::string run_key(const Workplace& place, const KeyParts& parts) {
   add_rows(digest, "train", parts.split.train);
   add_rows(digest, "val", parts.split.val);
   add_rows(digest, "test", parts.split.test);
-  for (const auto& labeler : {parts.labeler, parts.simulator}) {
-    if (!labeler.object) continue;
-    for (const auto& name : labeler.object->concepts()) digest.add(name);
-  }
+  for (const auto& labeler : {parts.labeler, parts.simulator})
+    digest.add(labeler.object ? labeler.object->fingerprint() : "none");
   digest.add(parts.given.empty() ? "" : content_digest(parts.given));
   return digest.hex();
 }

@@ -63,7 +63,19 @@ Json numbers(const std::map<std::string, double>& values) {
 
 /// An option as JSON has it: true, 3, 0.05 or "text".
 Json typed(const OptionValues::Value& value) {
-  return std::visit([](const auto& plain) { return Json(plain); }, value);
+  const auto visitor = [](const auto& plain) {
+    using Plain = std::decay_t<decltype(plain)>;
+    if constexpr (std::is_same_v<Plain, std::filesystem::path>) {
+      return Json(plain.string());
+    } else if constexpr (std::is_same_v<Plain, OptionValues::Paths>) {
+      Json list = Json::array();
+      for (const auto& path : plain) list.push_back(path.string());
+      return list;
+    } else {
+      return Json(plain);
+    }
+  };
+  return std::visit(visitor, static_cast<const OptionValues::Choices&>(value));
 }
 
 std::string utc_now() {

@@ -89,7 +89,7 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
   const OptionValues& run = options("run");
   const std::string level = run.text("log-level");
   log_ = std::make_shared<ConsoleLogger>(level);
-  out_ = run.text("out");
+  out_ = run.path("out");
   if (out_.empty()) throw usage_error("run.out: name a folder for the results");
   settings_.threads = resolve_threads(run.integer("threads"));
   prepare_machine(settings_.threads);
@@ -128,10 +128,10 @@ Named<Interface> Workplace::open_only(const std::string& section_name, const cha
 
 std::shared_ptr<const DataSet> Workplace::open_data() {
   const OptionValues& data = options("data");
-  if (data.text("root").empty()) return nullptr;
+  if (data.path("root").empty()) return nullptr;
   DataOptions request;
   request.kind = data.text("kind");
-  request.root = data.text("root");
+  request.root = data.path("root");
   request.limit = data.integer("limit");
   request.seed = settings_.seed;
   request.part = data.text("part");
@@ -225,8 +225,8 @@ std::string Workplace::digest() const {
       digest.add(plugin.key).add(content_digest(plugin.file));
       // What a model's files hold, its activations tell.
       if (entry.name == "model") continue;
-      for (const auto& [key, value] : choice.options.text)
-        digest.add(key).add(content_digest(fs::path(value)));
+      for (const auto& [key, path] : choice.options.paths)
+        digest.add(key).add(content_digest(path));
     }
   }
   return digest.hex();
@@ -241,9 +241,8 @@ void Workplace::describe(RunSummary& summary) const {
     if (!has_plugin(entry.name)) continue;
     for (const auto& choice : choices_.at(entry.name)) {
       for (const auto& [key, value] : choice.options.values.all()) typed[key] = value;
-      for (const auto& [key, value] : choice.options.text)
-        if (const std::string digest = content_digest(fs::path(value)); !digest.empty())
-          summary.provenance[entry.name + "." + key] = digest;
+      for (const auto& [key, path] : choice.options.paths)
+        summary.provenance[entry.name + "." + key] = content_digest(path);
     }
   }
   summary.warnings = log_->warnings();
