@@ -38,7 +38,7 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
   const auto recorded = record_activations(place, source, clock, false);
   make_report(place, {source,
                       recorded,
-                      place.open_split(source.rows()),
+                      place.open_split(source.rows(), data.get()),
                       {method_name(place)},
                       {&explanations},
                       {simulator.object.get()}});

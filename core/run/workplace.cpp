@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/run/device.hpp"
+#include "core/run/run_key.hpp"
 #include "core/run/sections.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
@@ -132,6 +133,7 @@ std::shared_ptr<const DataSet> Workplace::open_data() {
   request.kind = data.text("kind");
   request.root = data.path("root");
   request.limit = data.integer("limit");
+  request.seed = settings_.seed;
   request.part = data.text("part");
   request.labels = data.text("labels");
   request.skip_unreadable = data.text("on_error") == "skip";
@@ -170,8 +172,9 @@ Named<ConceptLabeler> Workplace::open_simulator(const std::shared_ptr<const Data
   return simulator;
 }
 
-Split Workplace::open_split(std::int64_t rows) const {
-  return make_split(options("data").text("split"), rows, settings_.seed);
+Split Workplace::open_split(std::int64_t rows, const DataSet* data) const {
+  return make_split(options("data").text("split"), rows, settings_.seed, listing_of(data),
+                    log_.get());
 }
 
 void Workplace::prepare_out() const {
@@ -208,22 +211,40 @@ std::string Workplace::ini() const {
 
 std::string Workplace::digest() const {
   // What changes where or how fast a run works, and not what it finds.
-  static const std::set<std::string> kIrrelevant{"out",       "threads", "cache", "resume",
-                                                 "log-level", "memory",  "device"};
+  static const std::set<std::string> kIrrelevant{"out",       "threads", "cache",  "resume",
+                                                 "log-level", "memory",  "device", "report"};
   Sha256 digest;
   for (const auto& entry : sections()) {
     digest.add(entry.name);
     for (const auto& [key, value] : texts(entry.name))
       if (entry.name != "run" || kIrrelevant.count(key) == 0) digest.add(key).add(value);
+    if (!has_plugin(entry.name)) continue;
+    for (const auto& choice : choices_.at(entry.name)) {
+      const PluginEntry& plugin =
+          registry_.find(plugin_kind_from_string(entry.plugin_kind), choice.name);
+      digest.add(plugin.key).add(content_digest(plugin.file));
+      // What a model's files hold, its activations tell.
+      if (entry.name == "model") continue;
+      for (const auto& [key, path] : choice.options.paths)
+        digest.add(key).add(content_digest(path));
+    }
   }
-  for (const auto& plugin : used_) digest.add(plugin.role).add(plugin.sha256);
   return digest.hex();
 }
 
 void Workplace::describe(RunSummary& summary) const {
   summary.plugins = used_;
-  for (const auto& entry : sections())
+  for (const auto& entry : sections()) {
     for (const auto& [key, value] : texts(entry.name)) summary.options[entry.name][key] = value;
+    auto& typed = summary.typed_options[entry.name];
+    typed = resolved_.at(entry.name).values.all();
+    if (!has_plugin(entry.name)) continue;
+    for (const auto& choice : choices_.at(entry.name)) {
+      for (const auto& [key, value] : choice.options.values.all()) typed[key] = value;
+      for (const auto& [key, path] : choice.options.paths)
+        summary.provenance[entry.name + "." + key] = content_digest(path);
+    }
+  }
   summary.warnings = log_->warnings();
 }
 

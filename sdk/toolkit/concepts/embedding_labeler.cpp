@@ -6,7 +6,6 @@
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
-#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
 #include "toolkit/data/loader.hpp"
 #include "toolkit/data/row_store.hpp"
@@ -60,11 +59,7 @@ EmbeddingLabeler::EmbeddingLabeler(const PluginContext& context, Family family)
                       "' has no {} for the concept");
   half_ = options.text("precision") == "half";
   const fs::path list_file = options.path("concepts");
-  if (!list_file.empty()) {
-    ConceptList list = read_concept_list(list_file);
-    report(list, list_file, context.log());
-    concepts_ = std::move(list.concepts);
-  }
+  if (!list_file.empty()) concepts_ = read_concept_list(list_file, context.log());
 
   const fs::path weights = options.path("weights");
   model_ = VisionText::load(weights, overrides_from(options));
@@ -77,7 +72,7 @@ EmbeddingLabeler::EmbeddingLabeler(const PluginContext& context, Family family)
 
   std::int64_t cut = 0;
   std::string first_cut;
-  for (const std::string& concept_name : concepts_)
+  for (const std::string& concept_name : concepts_.names)
     if (tokenizer_->is_cut(prompt(concept_name), model_.config().context) && cut++ == 0)
       first_cut = concept_name;
   if (cut > 0)
@@ -138,26 +133,31 @@ void EmbeddingLabeler::attach(std::shared_ptr<const DataSet> data) {
 }
 
 std::vector<std::string> EmbeddingLabeler::concepts() const {
-  if (concepts_.empty())
+  if (concepts_.names.empty())
     throw usage_error("labeler " + std::string(plugin_name(model_.config().family)) +
                       ": no concepts; give a list with concepts=FILE");
-  return concepts_;
+  return concepts_.names;
 }
 
-std::shared_ptr<const Presence> EmbeddingLabeler::presence() { return presence_of(concepts_); }
+std::shared_ptr<const Presence> EmbeddingLabeler::presence() {
+  return presence_of(concepts_.names);
+}
 
 bool EmbeddingLabeler::knows(const std::string& text) const { return !trim(text).empty(); }
 
 std::shared_ptr<const Presence> EmbeddingLabeler::presence_of(
     const std::vector<std::string>& texts) {
-  return std::make_shared<EmbeddingPresence>(images(), embed_texts(texts), sigmoid_);
+  // A name that had to be made distinct means the text it was made from.
+  std::vector<std::string> written;
+  for (const std::string& text : texts) written.push_back(concepts_.text_of(text));
+  return std::make_shared<EmbeddingPresence>(images(), embed_texts(written), sigmoid_);
 }
 
 std::string EmbeddingLabeler::fingerprint() const {
   Sha256 digest;
   digest.add(model_.fingerprint()).add(model_.preprocess().describe());
   digest.add(tokenizer_->fingerprint());
-  for (const std::string& concept_name : concepts_) digest.add(concept_name);
+  for (const std::string& concept_name : concepts_.names) digest.add(concept_name);
   return digest.hex();
 }
 

@@ -11,6 +11,7 @@
 #include "linex/context.hpp"
 #include "linex/labeler.hpp"
 #include "linex/option.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/sigmoid.hpp"
 #include "toolkit/net/vision_text.hpp"
 #include "toolkit/text/tokenizer.hpp"
@@ -69,7 +70,7 @@ class EmbeddingLabeler : public ConceptLabeler {
   VisionText model_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::optional<Sigmoid> sigmoid_;  ///< none for cosines
-  std::vector<std::string> concepts_;
+  ConceptList concepts_;
   std::shared_ptr<const DataSet> data_;
   torch::Tensor images_;  ///< (N, E) unit length, once computed
   std::unordered_map<std::string, torch::Tensor> texts_;
