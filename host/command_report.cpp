@@ -28,6 +28,7 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
                       "linex explain or evaluate");
   const ExplanationFile explanations = read_explanations(file);
   Workplace place(registry, read_configuration(registry, folder));
+  place.claim_out();
   StageClock clock;
   const auto data = place.open_data();
   Source source = open_source(place, data);

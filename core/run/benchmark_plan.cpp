@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "core/plugin/option_schema.hpp"
+#include "core/run/ini.hpp"
 #include "core/run/sections.hpp"
 #include "linex/error.hpp"
 
@@ -167,8 +168,8 @@ std::string to_ini(const BenchmarkConfiguration& configuration) {
   for (const auto& name : ordered(configuration)) {
     const Keys& keys = configuration.sections.at(name);
     if (keys.empty()) continue;
-    text += "\n[" + name + "]\n";
-    for (const auto& [key, value] : keys) text += key + " = " + value + "\n";
+    text += "\n" + ini_section(name);
+    for (const auto& [key, value] : keys) text += ini_entry(key, value);
   }
   return text;
 }

@@ -4,6 +4,8 @@
 #include <set>
 
 #include "core/run/device.hpp"
+#include "core/run/folder_lock.hpp"
+#include "core/run/ini.hpp"
 #include "core/run/sections.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
@@ -174,12 +176,23 @@ Split Workplace::open_split(std::int64_t rows) const {
   return make_split(options("data").text("split"), rows, settings_.seed);
 }
 
-void Workplace::prepare_out() const {
-  std::error_code failure;
-  fs::create_directories(out_, failure);
-  if (!settings_.cache.empty()) fs::create_directories(settings_.cache, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + out_.string() + ": " + failure.message());
+void Workplace::claim_out() {
+  const auto make = [](const char* option, const fs::path& folder) {
+    std::error_code failure;
+    fs::create_directories(folder, failure);
+    if (!failure && !fs::is_directory(folder, failure))
+      failure = std::make_error_code(std::errc::not_a_directory);
+    if (failure)
+      throw input_error(std::string(option) + ": cannot make the folder " + folder.string() + ": " +
+                        failure.message());
+  };
+  make("run.out", out_);
+  if (!lock_) lock_ = lock_folder(out_);
+  if (!settings_.cache.empty()) make("run.cache", settings_.cache);
+}
+
+void Workplace::prepare_out() {
+  claim_out();
   write_file_atomic(out_ / "run.ini", ini());
 }
 
@@ -200,8 +213,8 @@ std::string Workplace::ini() const {
   for (const auto& entry : sections()) {
     if (!entry.plugin_kind.empty() && !has_plugin(entry.name) && entry.name != "evaluator")
       continue;
-    text += "\n[" + entry.name + "]\n";
-    for (const auto& [key, value] : texts(entry.name)) text += key + " = " + value + "\n";
+    text += "\n" + ini_section(entry.name);
+    for (const auto& [key, value] : texts(entry.name)) text += ini_entry(key, value);
   }
   return text;
 }
