@@ -220,7 +220,7 @@ int run_benchmark(PluginRegistry& registry, const BenchmarkConfiguration& given,
   Workplace overall(registry, run == plan.base.end() ? Sections{} : Sections{*run});
   const fs::path out = overall.out();
   overall.claim_out();
-  write_file_atomic(out / "benchmark.ini", to_ini(raw));
+  write_file_atomic(out / "benchmark.ini", to_ini(registry, raw));
   // Every configuration is checked before the first hour of work.
   for (const auto& network : plan.networks)
     for (const auto& method : plan.methods) {

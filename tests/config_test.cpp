@@ -1,6 +1,7 @@
 // Configuration files: the grammar, and runs that are run again from what they wrote.
 #include "core/run/ini.hpp"
 
+#include <numeric>
 #include <random>
 
 #include "linex/error.hpp"
@@ -267,6 +268,69 @@ TEST_F(Configuration, ABenchmarksMethodsAndNetworksDropThemToo) {
   const Ended network = run("benchmark --config b.ini '--network one.plugin=resnet' --run.out=d");
   EXPECT_EQ(network.error.find("unknown option"), std::string::npos) << network.error;
   EXPECT_NE(network.error.find("left out: activations"), std::string::npos) << network.error;
+}
+
+TEST_F(Configuration, ARunRunsAgainFromAnywhere) {
+  fs::create_directories(folder_ / "split");
+  std::vector<std::int64_t> ids(kRows);
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto rows = torch::tensor(ids, torch::kInt64);
+  write_npy(folder_ / "split/train_ids.npy", rows.narrow(0, 0, 40));
+  write_npy(folder_ / "split/val_ids.npy", rows.narrow(0, 40, 10));
+  write_npy(folder_ / "split/test_ids.npy", rows.narrow(0, 50, 10));
+  const Ended first = run("explain " + recorded_ +
+                          "--data.split=split --run.cache=c --run.out=o --run.report=plain");
+  ASSERT_EQ(first.code, 0) << first.error;
+  const std::string ini = read_file(folder_ / "o/run.ini");
+  for (const char* line :
+       {"activations = ", "concepts = ", "names = ", "split = ", "out = ", "cache = "})
+    EXPECT_NE(ini.find(std::string(line) + folder_.string() + "/"), std::string::npos)
+        << line << ini;
+
+  const std::string whole = explanations("o");
+  fs::create_directories(folder_ / "else/where");
+  const std::string from = (folder_ / "else/where").string();
+  fs::remove(folder_ / "o/explanations.csv");
+  const Ended again = run("explain --config ../../o/run.ini", "", ">/dev/null", from);
+  ASSERT_EQ(again.code, 0) << again.error;
+  EXPECT_EQ(explanations("o"), whole);
+  EXPECT_TRUE(fs::is_empty(from));
+
+  // The page too, and from a copy of the folder into the copy.
+  fs::copy(folder_ / "o", folder_ / "copy", fs::copy_options::recursive);
+  fs::remove_all(folder_ / "copy/report");
+  const Ended report = run("report ../../copy", "", ">/dev/null", from);
+  ASSERT_EQ(report.code, 0) << report.error;
+  EXPECT_TRUE(fs::exists(folder_ / "copy/report/index.html"));
+  fs::remove(folder_ / "copy/explanations.csv");
+  const Ended copied =
+      run("explain --config ../../copy/run.ini --run.out=../../copy", "", ">/dev/null", from);
+  ASSERT_EQ(copied.code, 0) << copied.error;
+  EXPECT_EQ(explanations("copy"), whole);
+
+  // Fractions, an unnamed cache and no cache are no paths.
+  ASSERT_EQ(run("explain " + recorded_ + "--run.cache=none --run.out=p").code, 0);
+  const std::string plain = read_file(folder_ / "p/run.ini");
+  EXPECT_NE(plain.find("split = 0.7,0.1,0.2\n"), std::string::npos) << plain;
+  EXPECT_NE(plain.find("cache = none\n"), std::string::npos) << plain;
+  EXPECT_NE(plain.find("root =\n"), std::string::npos) << plain;
+}
+
+TEST_F(Configuration, ABenchmarkRunsAgainFromAnywhere) {
+  write("b.ini",
+        "[network one]\nplugin = recorded\nactivations = A.npy\n"
+        "[labeler]\nplugin = recorded\nconcepts = P.npy\n"
+        "[method A]\nlabeler.names = names.txt\n[method B]\nfile = {network}.csv\n"
+        "[run]\nreport = none\nlog-level = warning\n");
+  ASSERT_EQ(run("explain " + recorded_ + "--run.out=o").code, 0);
+  fs::copy_file(folder_ / "o/explanations.csv", folder_ / "one.csv");
+  const Ended first = run("benchmark --config b.ini --run.out=b");
+  ASSERT_EQ(first.code, 0) << first.error;
+  fs::create_directories(folder_ / "elsewhere");
+  const Ended again = run("benchmark --config ../b/benchmark.ini --run.out=../c", "", ">/dev/null",
+                          (folder_ / "elsewhere").string());
+  ASSERT_EQ(again.code, 0) << again.error;
+  EXPECT_EQ(read_file(folder_ / "c/benchmark.csv"), read_file(folder_ / "b/benchmark.csv"));
 }
 
 }  // namespace

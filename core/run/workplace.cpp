@@ -40,6 +40,14 @@ std::map<std::string, std::string> pick(const std::map<std::string, std::string>
   return picked;
 }
 
+/// What run.ini, keys and reports state: paths that mean the same from every folder.
+void state_absolute_paths(const OptionSpecs& specs, const std::string& host_section,
+                          ResolvedOptions& options) {
+  for (const auto& spec : specs)
+    for (auto& [name, text] : options.text)
+      if (name == spec.name) text = absolute_text(spec, host_section, text);
+}
+
 OptionSpecs view(const std::vector<linex_option_spec>& specs) {
   return {specs.data(), specs.size()};
 }
@@ -79,18 +87,20 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
     const auto given = found == raw.end() ? std::map<std::string, std::string>{} : found->second;
     resolved_[entry.name] =
         resolve_options(view(entry.keys), pick(given, view(entry.keys)), entry.name, "linex");
+    state_absolute_paths(view(entry.keys), entry.name, resolved_[entry.name]);
     for (const auto& name : plugin_names(entry, raw)) {
       const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
       const OptionSpecs specs = registry.options(kind, name);
       choices_[entry.name].push_back({name, resolve_options(specs, pick(given, specs), entry.name,
                                                             entry.plugin_kind + "/" + name)});
+      state_absolute_paths(specs, "", choices_[entry.name].back().options);
     }
   }
 
   const OptionValues& run = options("run");
   const std::string level = run.text("log-level");
   log_ = std::make_shared<ConsoleLogger>(level);
-  out_ = run.text("out");
+  out_ = run.path("out");
   if (out_.empty()) throw usage_error("run.out: name a folder for the results");
   settings_.threads = resolve_threads(run.integer("threads"));
   prepare_machine(settings_.threads);
@@ -129,10 +139,10 @@ Named<Interface> Workplace::open_only(const std::string& section_name, const cha
 
 std::shared_ptr<const DataSet> Workplace::open_data() {
   const OptionValues& data = options("data");
-  if (data.text("root").empty()) return nullptr;
+  if (data.path("root").empty()) return nullptr;
   DataOptions request;
   request.kind = data.text("kind");
-  request.root = data.text("root");
+  request.root = data.path("root");
   request.limit = data.integer("limit");
   request.part = data.text("part");
   request.labels = data.text("labels");
