@@ -118,10 +118,7 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
   const fs::path cache = setup.settings().cache.empty() ? out / "cache" : setup.settings().cache;
   quiet["run"]["cache"] = cache.string();
 
-  std::error_code failure;
-  fs::create_directories(out, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + out.string() + ": " + failure.message());
+  setup.claim_out();
   WorldOptions pictures;
   pictures.seed = setup.settings().seed;
   WorldNetworkOptions network;

@@ -29,6 +29,7 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
   ExplanationFile explanations = read_explanations(file);
   explanations.sanity = read_sanity(fs::path(folder) / "summary.json");
   Workplace place(registry, read_configuration(registry, folder));
+  place.claim_out();
   StageClock clock;
   const auto data = place.open_data();
   Source source = open_source(place, data);

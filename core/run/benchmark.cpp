@@ -160,11 +160,8 @@ BenchmarkOutcome benchmark_run(PluginRegistry& registry, const BenchmarkConfigur
   const auto run = plan.base.find("run");
   Workplace overall(registry, run == plan.base.end() ? Sections{} : Sections{*run});
   const fs::path out = overall.out();
-  std::error_code failure;
-  fs::create_directories(out, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + out.string() + ": " + failure.message());
-  write_file_atomic(out / "benchmark.ini", to_ini(raw));
+  overall.claim_out();
+  write_file_atomic(out / "benchmark.ini", to_ini(registry, raw));
   // Every configuration is checked before the first hour of work.
   for (const auto& network : plan.networks)
     for (const auto& method : plan.methods) {

@@ -1,8 +1,11 @@
 #include "core/run/sections.hpp"
 
+#include <algorithm>
+#include <filesystem>
 #include <stdexcept>
 
 #include "linex/option.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 
@@ -60,6 +63,32 @@ const Section& section(const std::string& name) {
   for (const auto& entry : sections())
     if (entry.name == name) return entry;
   throw std::logic_error("no section " + name);
+}
+
+namespace {
+
+/// "0.7,0.1,0.2" as data.split takes it.
+bool are_fractions(const std::string& text) {
+  return std::count(text.begin(), text.end(), ',') == 2 &&
+         text.find_first_not_of("0123456789.,eE+- \t") == std::string::npos;
+}
+
+}  // namespace
+
+std::string absolute_text(const linex_option_spec& spec, const std::string& host_section,
+                          const std::string& text) {
+  const auto absolute = [](const std::filesystem::path& path) {
+    return path.empty() ? std::string() : std::filesystem::absolute(path).string();
+  };
+  const std::string key = host_section + "." + spec.name;
+  // Two of the host's keys are files or something else.
+  if (key == "run.cache") return text == "none" ? text : absolute(text);
+  if (key == "data.split") return are_fractions(text) ? text : absolute(text);
+  if (spec.type == LINEX_OPTION_PATH) return absolute(text);
+  if (spec.type != LINEX_OPTION_PATHS) return text;
+  std::vector<std::string> files;
+  for (const auto& path : option::split_paths(text)) files.push_back(absolute(path));
+  return join(files, ",");
 }
 
 }  // namespace linex

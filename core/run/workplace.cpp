@@ -4,6 +4,8 @@
 #include <set>
 
 #include "core/run/device.hpp"
+#include "core/run/folder_lock.hpp"
+#include "core/run/ini.hpp"
 #include "core/run/run_key.hpp"
 #include "core/run/sections.hpp"
 #include "linex/error.hpp"
@@ -37,6 +39,14 @@ std::map<std::string, std::string> pick(const std::map<std::string, std::string>
   for (const auto& spec : specs)
     if (const auto found = raw.find(spec.name); found != raw.end()) picked.insert(*found);
   return picked;
+}
+
+/// What run.ini, keys and reports state: paths that mean the same from every folder.
+void state_absolute_paths(const OptionSpecs& specs, const std::string& host_section,
+                          ResolvedOptions& options) {
+  for (const auto& spec : specs)
+    for (auto& [name, text] : options.text)
+      if (name == spec.name) text = absolute_text(spec, host_section, text);
 }
 
 OptionSpecs view(const std::vector<linex_option_spec>& specs) {
@@ -78,11 +88,13 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
     const auto given = found == raw.end() ? std::map<std::string, std::string>{} : found->second;
     resolved_[entry.name] =
         resolve_options(view(entry.keys), pick(given, view(entry.keys)), entry.name, "linex");
+    state_absolute_paths(view(entry.keys), entry.name, resolved_[entry.name]);
     for (const auto& name : plugin_names(entry, raw)) {
       const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
       const OptionSpecs specs = registry.options(kind, name);
       choices_[entry.name].push_back({name, resolve_options(specs, pick(given, specs), entry.name,
                                                             entry.plugin_kind + "/" + name)});
+      state_absolute_paths(specs, "", choices_[entry.name].back().options);
     }
   }
 
@@ -177,12 +189,23 @@ Split Workplace::open_split(std::int64_t rows, const DataSet* data) const {
                     log_.get());
 }
 
-void Workplace::prepare_out() const {
-  std::error_code failure;
-  fs::create_directories(out_, failure);
-  if (!settings_.cache.empty()) fs::create_directories(settings_.cache, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + out_.string() + ": " + failure.message());
+void Workplace::claim_out() {
+  const auto make = [](const char* option, const fs::path& folder) {
+    std::error_code failure;
+    fs::create_directories(folder, failure);
+    if (!failure && !fs::is_directory(folder, failure))
+      failure = std::make_error_code(std::errc::not_a_directory);
+    if (failure)
+      throw input_error(std::string(option) + ": cannot make the folder " + folder.string() + ": " +
+                        failure.message());
+  };
+  make("run.out", out_);
+  if (!lock_) lock_ = lock_folder(out_);
+  if (!settings_.cache.empty()) make("run.cache", settings_.cache);
+}
+
+void Workplace::prepare_out() {
+  claim_out();
   write_file_atomic(out_ / "run.ini", ini());
 }
 
@@ -203,8 +226,8 @@ std::string Workplace::ini() const {
   for (const auto& entry : sections()) {
     if (!entry.plugin_kind.empty() && !has_plugin(entry.name) && entry.name != "evaluator")
       continue;
-    text += "\n[" + entry.name + "]\n";
-    for (const auto& [key, value] : texts(entry.name)) text += key + " = " + value + "\n";
+    text += "\n" + ini_section(entry.name);
+    for (const auto& [key, value] : texts(entry.name)) text += ini_entry(key, value);
   }
   return text;
 }

@@ -55,8 +55,11 @@ class Workplace {
 
   /// Whether the section names a plugin.
   bool has_plugin(const std::string& section) const;
-  /// Creates run.out and writes run.ini into it.
-  void prepare_out() const;
+  /// Creates run.out and run.cache. From now on run.out is this run's: another process that wants
+  /// it is refused. Throws Error(input).
+  void claim_out();
+  /// Claims run.out and writes run.ini into it.
+  void prepare_out();
   /// The configuration as an INI file that runs again as it is.
   std::string ini() const;
   /// Digest of everything that determines a result, apart from data and weights: the options (not
@@ -88,6 +91,7 @@ class Workplace {
   std::shared_ptr<ConsoleLogger> log_;
   std::shared_ptr<HostContext> context_;
   std::vector<PluginUse> used_;
+  std::shared_ptr<const void> lock_;  // on run.out
 };
 
 }  // namespace linex
