@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr double kTemperature = 1.1, kDeadBelow = 0.01;
+constexpr double kTemperature = 1.1;
 /// Plots of single units stop here; their numbers do not.
 constexpr std::size_t kMostPlots = 256;
 
@@ -140,8 +140,7 @@ PlotSection report_dead(const std::vector<Analysis>& layers, const ExplanationFi
                      static_cast<double>(std::max<std::size_t>(layer.units.size(), 1));
     const std::string line = layer.layer + ": " + std::to_string(layer.dead.size()) + " of " +
                              std::to_string(layer.units.size()) +
-                             " units are dead (largest activation below " +
-                             format_number(kDeadBelow) + ")";
+                             " units are dead (the same on every image)";
     std::printf("%s\n", line.c_str());
     section.text += (section.text.empty() ? "" : "; ") + line;
     if (!file) continue;
@@ -189,7 +188,7 @@ int run_analyse(PluginRegistry& registry, const Sections& raw,
   for (std::size_t l = 0; l < source.layers.size(); ++l) {
     Analysis analysis{source.layers[l], recorded.layers[l], {}, {}, {}};
     analysis.units = parse_units(place.options("run").text("units"), analysis.activations.size(1));
-    analysis.dead = dead_units(analysis.activations, analysis.units, kDeadBelow);
+    analysis.dead = dead_units(analysis.activations, analysis.units);
     if (images)
       analysis.shares =
           measure_impact({*source.model.object, data, analysis.layer, source.pool, Fill::constant},

@@ -55,7 +55,7 @@ int run_calibrate(PluginRegistry& registry, const Sections& raw, const std::stri
   const auto labeler = place.open_labeler(data);
   const auto model = place.open_simulator(data, labeler);
   place.prepare_out();
-  const Rows train = place.open_split(data->size()).train;
+  const Rows train = place.open_split(data->size(), data.get()).train;
 
   const auto truth = labeler.object->presence();
   const auto names = labeler.object->concepts();

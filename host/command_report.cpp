@@ -29,6 +29,7 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
   ExplanationFile explanations = read_explanations(file);
   explanations.sanity = read_sanity(fs::path(folder) / "summary.json");
   Workplace place(registry, read_configuration(registry, folder));
+  place.claim_out();
   StageClock clock;
   const auto data = place.open_data();
   Source source = open_source(place, data);
@@ -38,7 +39,7 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
   const auto recorded = record_activations(place, source, clock, false);
   make_report(place, {source,
                       recorded,
-                      place.open_split(source.rows()),
+                      place.open_split(source.rows(), data.get()),
                       {method_name(place)},
                       {&explanations},
                       {simulator.object.get()}});

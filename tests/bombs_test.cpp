@@ -137,9 +137,12 @@ class Bombs : public testing::Test {
     EXPECT_FALSE(outcome.crashed) << name;
     EXPECT_EQ(outcome.message.find("no Error"), string::npos) << outcome.message;
     EXPECT_EQ(outcome.message.find('\n'), string::npos) << outcome.message;
-    if (!said.empty()) EXPECT_NE(outcome.message.find(said), string::npos) << outcome.message;
-    if (!kSanitized) EXPECT_LE(outcome.bytes, kMemoryBase + kMemoryFactor * content.size()) << name;
+    if (!said.empty()) {
+      EXPECT_NE(outcome.message.find(said), string::npos) << outcome.message;
+    }
     fs::remove(path);
+    if (kSanitized) return;
+    EXPECT_LE(outcome.bytes, kMemoryBase + kMemoryFactor * content.size()) << name;
   }
 
   static void expect_pickle(const string& name, const string& pickle, const string& said) {
@@ -177,7 +180,7 @@ TEST_F(Bombs, ArgumentsAreNotCopiedWithoutBound) {
                     repeat("h\0h\1R"s, 20'000) + "t.",
                 "memory");
   expect_pickle("extend itself",
-                kProto + "]q\0(" + repeat("N", 10'000) + "e" + repeat("(h\0h\0h\0e"s, 5'000) + ".",
+                kProto + "]q\0("s + repeat("N", 10'000) + "e" + repeat("(h\0h\0h\0e"s, 5'000) + ".",
                 "");
   expect_pickle("update with one list",
                 kProto + "}q\0("s + repeat("NN", 20'000) + "u" + repeat("(NNu", 20'000) + ".", "");
@@ -270,7 +273,7 @@ TEST_F(Bombs, SafetensorsHeaders) {
                  safetensors(R"({"a":{"dtype":"F64","shape":[4294967296,4294967296,0],)"
                              R"("data_offsets":[0,0]}})",
                              ""),
-                 "");
+                 "damaged");
 }
 
 /// zlib's deflate, raw or with gzip's header.
@@ -322,7 +325,7 @@ TEST_F(Bombs, AbsurdShapes) {
   expect_bounded("overflow.npy", npy("(4294967296, 4294967296)", "'<f4'"), "absurd", read);
   expect_bounded("digits.npy", npy("(99999999999999999999999,)", "'<f4'"), "absurd", read);
   expect_bounded("large.npy", npy("(100000000000,)", "'<f4'"), "truncated", read);
-  expect_bounded("zero.npy", npy("(0, 4611686018427387904, 8)", "'<f8'"), "", read);
+  expect_bounded("zero.npy", npy("(0, 100000000000000000, 1000)", "'<f8'"), "absurd", read);
   expect_bounded("object.npy", npy("(3,)", "'|O'"), "objects", read);
   expect_bounded("long.npy", "\x93NUMPY\x02"s + '\0' + number(0xffffffff, 4) + "{", "truncated",
                  read);

@@ -137,7 +137,7 @@ TEST_F(Checkpoints, SeveralStatesByADocumentedOrder) {
       joined(joined(dict(plain_, "module.encoder_q."), dict(other(), "module.encoder_k.")),
              {{"module.queue", torch::zeros({8, 4})}});
   expect_same(Dict{{"state_dict", moco}}, "MoCo's query encoder");
-  EXPECT_TRUE(said("module.encoder_q.' is taken"));
+  EXPECT_TRUE(said("'encoder_q.' is taken"));
   const Dict keys = joined(dict(other(), "module.encoder_q."), dict(plain_, "module.encoder_k."));
   expect_same(Dict{{"state_dict", keys}}, "MoCo's key encoder by name", true, "encoder_k");
   expect_same(Dict{{"nets", Dict{{"good", first}, {"bad", second}}}}, "a path of keys", true,

@@ -363,26 +363,29 @@ TEST(Calibration, RecoversPlantedParameters) {
   EXPECT_LT(separable.loss, separable.grid_loss);
 }
 
-TEST(ConceptList, BlanksAndDuplicatesAreReported) {
+TEST(ConceptList, NamesAreDistinctAndEmptyOnesRefused) {
   const fs::path folder = fresh_folder("lists");
   const fs::path file = write(folder / "list.txt",
                               "\xef\xbb\xbf"
-                              "cat\r\n\r\ndog\rcat\n  \ncat");
-  const ConceptList list = read_concept_list(file);
-  EXPECT_EQ(list.concepts, (std::vector<std::string>{"cat", "dog", "cat", "cat"}));
-  EXPECT_EQ(list.blank_lines, 2);
-  EXPECT_EQ(list.duplicates, 2);
+                              "cat\r\n dog \rcat\ncat (2)\ncat\n \n\n");
   test::RecordingLogger log;
-  report(list, file, log);
+  const ConceptList list = read_concept_list(file, log);
+  // "cat (2)" was somebody's name already.
+  EXPECT_EQ(list.names, (std::vector<std::string>{"cat", "dog", "cat (3)", "cat (2)", "cat (4)"}));
+  EXPECT_EQ(list.text_of("cat (3)"), "cat");
+  EXPECT_EQ(list.text_of("cat (2)"), "cat (2)");
+  EXPECT_EQ(list.text_of("a cow"), "a cow");
   ASSERT_EQ(log.lines.size(), 1U);
-  EXPECT_NE(
-      log.lines[0].find("2 blank lines left out, 2 repeated concepts kept, the first is 'cat'"),
-      std::string::npos);
-  input_error_of([&] { read_concept_list(write(folder / "empty.txt", "\n\n")); });
-  EXPECT_NE(input_error_of([&] {
-              read_concept_list(write(folder / "latin1.txt", "ok\ncaf\xe9\n"));
-            }).find("line 2"),
-            std::string::npos);
+  EXPECT_NE(log.lines[0].find("2 names there already, the first is 'cat'"), std::string::npos);
+  const auto refused = [&](const std::string& content, const std::string& part) {
+    const auto text =
+        input_error_of([&] { read_concept_list(write(folder / "bad.txt", content), log); });
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  refused("\n\n", "no concept");
+  refused("ok\ncaf\xe9\n", "line 2");
+  refused("ok\n\ncow\n", "line 2 is empty");
+  refused("ok\ndog\n \t\ncow\n", "line 3 is empty");
 }
 
 OptionValues siglip_options(const fs::path& list) {

@@ -715,12 +715,12 @@ TEST(Hostile, ConstantConceptsAndUnits) {
   world.activations.select(1, 0).fill_(0);                    // dead
   world.activations.select(1, 1).fill_(2.5);                  // one constant
   world.activations.select(1, 2).index_fill_(0, train, 1.0);  // no variance within train
-  world.activations.select(1, 3).index_fill_(0, torch::tensor(world.split.val), 1.0);
+  world.activations.select(1, 3).index_fill_(0, torch::tensor(world.split.val), 1.0);  // within val
   const auto explanations = explain_all_ways(world);
   EXPECT_EQ(explanations[0].status, Status::dead);
   EXPECT_EQ(explanations[1].status, Status::dead);
   EXPECT_EQ(explanations[2].status, Status::constant);
-  EXPECT_EQ(explanations[3].status, Status::no_concept);
+  EXPECT_EQ(explanations[3].status, Status::constant);
   EXPECT_EQ(explanations[4].status, Status::ok);
   for (const Explanation& e : explanations)
     for (const Term& term : e.terms) {
@@ -756,7 +756,16 @@ TEST(Hostile, OneUnitOneConceptFewRows) {
 TEST(Hostile, NoConceptPassesTheFilterOrAllUnitsDead) {
   World faint(200, 10, 3, 65);
   faint.presence.mul_(0.1);
-  for (const Explanation& e : explain_all_ways(faint)) EXPECT_EQ(e.status, Status::no_concept);
+  EXPECT_THROW(explain_all_ways(faint), Error);
+  RegressionOptions how;
+  how.min_presence = 0.02;
+  const Fitted found(faint, how);
+  EXPECT_GT(found.regression->concept_count(), 0);
+  how.min_presence = 0.5;
+  faint.presence.select(1, 4).mul_(10);
+  const Fitted one(faint, how);
+  EXPECT_EQ(one.regression->concept_count(), 1);
+  EXPECT_EQ(one.regression->rare_concepts(), 9);
   World dead(200, 10, 3, 66);
   dead.activations.zero_();
   for (const Explanation& e : explain_all_ways(dead)) EXPECT_EQ(e.status, Status::dead);

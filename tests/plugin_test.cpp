@@ -1,7 +1,9 @@
 // Options, notes, registry, guard: everything between a file and a plugin's object.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -539,80 +541,145 @@ TEST(Trial, CrashesAreFoundOutInAChild) {
   EXPECT_TRUE(registry.loaded().empty());
 }
 
-// ---- plugins of an older contract --------------------------------------------------------------
-
-/// "" where the plugin can be used; else why not, which names both versions.
-std::string refusal(const fs::path& file) {
-  const std::string why = incompatibility(read_plugin_note(file));
-  if (!why.empty()) {
-    EXPECT_NE(why.find("(host: "), std::string::npos) << why;
-    EXPECT_NE(why.find("; rebuild it with this linex"), std::string::npos) << why;
+TEST(Trial, WhateverAConstructorDoesIsOneLineAboutIt) {
+  const Folder folder("misbehave");
+  const std::map<std::string, std::string> expected{
+      {"spin_in_load", "it did not answer within 2 s"},
+      {"spin_in_create", "it did not answer within 2 s"},
+      {"exit_in_load", "it ended the process (exit 0)"},
+      {"exit_in_create", "it ended the process (exit 0)"},
+      {"leave_in_create", "it "},
+      {"crash_in_load", "crashed (signal 6"},
+      {"throw_int_in_create", "an exception that is not a std::exception"},
+      {"noisy_in_load", ""},
+      {"good", ""}};
+  for (const auto& entry : expected) folder.add(entry.first);
+  const PluginRegistry registry(search_only(folder.path()));
+  ChildOptions options;
+  options.patience = std::chrono::seconds(2);
+  const auto trials = try_plugins(registry, options);
+  ASSERT_EQ(trials.size(), expected.size());
+  for (const auto& [name, why] : expected) {
+    const Trial& trial = trials.at(folder.path() / (name + ".so"));
+    if (why.empty())
+      EXPECT_EQ(trial.why, "") << name;
+    else
+      EXPECT_NE(trial.why.find(why), std::string::npos) << name << ": " << trial.why;
+    EXPECT_EQ(trial.why.find('\n'), std::string::npos) << trial.why;
   }
-  return why;
+  EXPECT_TRUE(registry.loaded().empty());
 }
 
-template <class Interface>
-conformance::Make<Interface> maker(PluginRegistry& registry, const std::string& name) {
-  return [&registry, name](const PluginContext& context) {
-    const std::shared_ptr<const PluginContext> lent(&context, [](const PluginContext*) {});
-    return registry.create<Interface>(name, lent);
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(Trial, AConstructorMayNotEatTheMachine) {
+  const Folder folder("eat");
+  folder.add("eat_in_create");
+  const auto trials = try_plugins(PluginRegistry(search_only(folder.path())));
+  const std::string why = trials.begin()->second.why;
+  // Where less than half of the memory is free, the kernel ends the child.
+  EXPECT_TRUE(why.find("out of memory") != std::string::npos ||
+              why.find("bad_alloc") != std::string::npos ||
+              why.find("signal 9") != std::string::npos)
+      << why;
+}
+#endif
+
+TEST(Child, IsInterruptedWithItsParent) {
+  ChildOptions options;
+  options.cancelled = [] { return true; };
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = [](int) {};
+  ::sigaction(SIGALRM, &action, &before);
+  ::alarm(1);
+  const auto spin = [](const Say&) {
+    for (;;) ::pause();
   };
-}
+  EXPECT_EQ(error_of(
+                [&] {
+                  run_in_child(
+                      spin, [](const auto&) {}, options);
+                },
+                ErrorKind::interrupted),
+            "interrupted");
+  ::sigaction(SIGALRM, &before, nullptr);
 
-TEST(FrozenContract, OldPluginsWorkOrAreRefusedWithBothVersionsNamed) {
-  const Folder folder("frozen");
-  const fs::path solver = folder.add("frozen_2_solver"), labeler = folder.add("frozen_2_labeler");
-  PluginRegistry registry(search_only(folder.path()));
-  if (refusal(solver).empty()) {
-    conformance::Setup setup;
-    const OptionSpecs specs = registry.options(PluginKind::solver, "frozen");
-    setup.options = option::defaults(specs.begin(), specs.size());
-    const auto checks = conformance::check_solver(maker<SparseSolver>(registry, "frozen"), setup);
-    EXPECT_EQ(conformance::failures(checks), "");
-    EXPECT_GT(checks.size(), 10u);
-  }
-  if (refusal(labeler).empty()) {
-    const auto checks = conformance::check_labeler(maker<ConceptLabeler>(registry, "frozen"), {});
-    EXPECT_EQ(conformance::failures(checks), "");
-    const auto made = registry.create<ConceptLabeler>("frozen", context());
-    EXPECT_EQ(made->fingerprint(), "frozen-1");
-    ASSERT_NE(ability<PixelLabels>(*made), nullptr);
-    EXPECT_EQ(ability<PixelLabels>(*made)->label_maps(0).maps.size(), 1u);
-  }
-  // What the notes say today; a later contract expects a refusal here.
-  EXPECT_EQ(refusal(solver).empty(),
-            LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_SOLVER_REVISION == 2);
-  EXPECT_EQ(refusal(labeler).empty(),
-            LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_LABELER_REVISION == 3);
-}
+  // ---- plugins of an older contract
+  // --------------------------------------------------------------
 
-// ---- the conformance kit tells good from bad ----------------------------------------------------
-
-struct LazySolver : SparseSolver {
-  explicit LazySolver(const PluginContext& context) : context_(context) {}
-  SolveReport solve(const Problem& in, const ExplanationSink& emit) override {
-    for (std::size_t i = 0; i < in.units.size(); ++i) {  // forgets `finished`
-      Explanation found;
-      found.unit = in.units[i];
-      found.terms = {{in.concepts[0], context_.run().threads * 1.0}};  // depends on the threads
-      emit({found});
+  /// "" where the plugin can be used; else why not, which names both versions.
+  std::string refusal(const fs::path& file) {
+    const std::string why = incompatibility(read_plugin_note(file));
+    if (!why.empty()) {
+      EXPECT_NE(why.find("(host: "), std::string::npos) << why;
+      EXPECT_NE(why.find("; rebuild it with this linex"), std::string::npos) << why;
     }
-    return {};
+    return why;
   }
-  const PluginContext& context_;
-};
 
-TEST(Conformance, FindsWhatIsWrong) {
-  const auto checks = conformance::check_solver(
-      [](const PluginContext& context) { return std::make_shared<LazySolver>(context); }, {});
-  const std::string failed = conformance::failures(checks);
-  for (const char* name :
-       {"same bytes on three threads", "a resumed run ends in the same bytes",
-        "dead and constant units have a status", "errors of the presence come out"})
-    EXPECT_NE(failed.find(name), std::string::npos) << name << "\n" << failed;
-  EXPECT_EQ(failed.find("same input, same bytes:"), std::string::npos) << failed;
-  EXPECT_EQ(failed.find("nothing on stdout"), std::string::npos) << failed;
-}
+  template <class Interface>
+  conformance::Make<Interface> maker(PluginRegistry & registry, const std::string& name) {
+    return [&registry, name](const PluginContext& context) {
+      const std::shared_ptr<const PluginContext> lent(&context, [](const PluginContext*) {});
+      return registry.create<Interface>(name, lent);
+    };
+  }
+
+  TEST(FrozenContract, OldPluginsWorkOrAreRefusedWithBothVersionsNamed) {
+    const Folder folder("frozen");
+    const fs::path solver = folder.add("frozen_2_solver"), labeler = folder.add("frozen_2_labeler");
+    PluginRegistry registry(search_only(folder.path()));
+    if (refusal(solver).empty()) {
+      conformance::Setup setup;
+      const OptionSpecs specs = registry.options(PluginKind::solver, "frozen");
+      setup.options = option::defaults(specs.begin(), specs.size());
+      const auto checks = conformance::check_solver(maker<SparseSolver>(registry, "frozen"), setup);
+      EXPECT_EQ(conformance::failures(checks), "");
+      EXPECT_GT(checks.size(), 10u);
+    }
+    if (refusal(labeler).empty()) {
+      const auto checks = conformance::check_labeler(maker<ConceptLabeler>(registry, "frozen"), {});
+      EXPECT_EQ(conformance::failures(checks), "");
+      const auto made = registry.create<ConceptLabeler>("frozen", context());
+      EXPECT_EQ(made->fingerprint(), "frozen-1");
+      ASSERT_NE(ability<PixelLabels>(*made), nullptr);
+      EXPECT_EQ(ability<PixelLabels>(*made)->label_maps(0).maps.size(), 1u);
+    }
+    // What the notes say today; a later contract expects a refusal here.
+    EXPECT_EQ(refusal(solver).empty(),
+              LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_SOLVER_REVISION == 2);
+    EXPECT_EQ(refusal(labeler).empty(),
+              LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_LABELER_REVISION == 3);
+  }
+
+  // ---- the conformance kit tells good from bad
+  // ----------------------------------------------------
+
+  struct LazySolver : SparseSolver {
+    explicit LazySolver(const PluginContext& context) : context_(context) {}
+    SolveReport solve(const Problem& in, const ExplanationSink& emit) override {
+      for (std::size_t i = 0; i < in.units.size(); ++i) {  // forgets `finished`
+        Explanation found;
+        found.unit = in.units[i];
+        found.terms = {{in.concepts[0], context_.run().threads * 1.0}};  // depends on the threads
+        emit({found});
+      }
+      return {};
+    }
+    const PluginContext& context_;
+  };
+
+  TEST(Conformance, FindsWhatIsWrong) {
+    const auto checks = conformance::check_solver(
+        [](const PluginContext& context) { return std::make_shared<LazySolver>(context); }, {});
+    const std::string failed = conformance::failures(checks);
+    for (const char* name :
+         {"same bytes on three threads", "a resumed run ends in the same bytes",
+          "dead and constant units have a status", "errors of the presence come out"})
+      EXPECT_NE(failed.find(name), std::string::npos) << name << "\n" << failed;
+    EXPECT_EQ(failed.find("same input, same bytes:"), std::string::npos) << failed;
+    EXPECT_EQ(failed.find("nothing on stdout"), std::string::npos) << failed;
+  }
 
 }  // namespace
 }  // namespace linex

@@ -19,8 +19,8 @@ std::string share_plot(const std::string& title, const std::string& x_label,
                        const std::string& y_label, const std::vector<double>& x,
                        const std::vector<PlotLine>& lines);
 
-/// Stacked shares over the activation range (docs/methods.md §1.12), edges padded as published; bins
-/// without an image leave a gap.
+/// Stacked shares over the activation range (docs/methods.md §1.12), edges padded as published;
+/// bins without an image leave a gap.
 std::string composition_plot(const std::string& title, const ClassComposition& composition);
 /// The same for a card: small, without title and legend, whose colours are those of the page.
 std::string composition_figure(const ClassComposition& composition);

@@ -21,14 +21,6 @@ namespace {
 /// Units in one script element: what a browser parses when a card is shown.
 constexpr std::size_t kChunk = 16;
 
-/// Of a size that a reader can see at any scale of activations.
-std::string size_of_weight(double weight) {
-  const double size = std::fabs(weight);
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, size >= 0.1 || size == 0 ? "%.2f" : "%.3g", size);
-  return buffer;
-}
-
 /// JSON that may stand inside a script element.
 std::string script_json(const ReportJson& json) {
   std::string text = json.dump(-1, ' ', false, ReportJson::error_handler_t::replace);
@@ -219,20 +211,6 @@ std::string filled(std::string_view page,
 }
 
 }  // namespace
-
-std::string in_words(const Explanation& explanation) {
-  if (!explanation.text.empty()) return explanation.text;
-  if (explanation.terms.empty()) return "";
-  std::string text;
-  for (const auto& term : explanation.terms) {
-    if (text.empty())
-      text = term.weight < 0 ? "-" : "";
-    else
-      text += term.weight < 0 ? " - " : " + ";
-    text += size_of_weight(term.weight) + "·" + term.concept_name;
-  }
-  return text + (explanation.bias < 0 ? " - " : " + ") + size_of_weight(explanation.bias);
-}
 
 void write_report(const fs::path& folder, const Report& report, const ReportOptions& options,
                   const PluginContext& context) {

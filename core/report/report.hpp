@@ -17,10 +17,6 @@
 
 namespace linex {
 
-/// "2.10·striped + 1.40·red - 0.30·sky + 0.50", weights below 0.1 with three significant digits, or
-/// the text of a sentence; "" without either.
-std::string in_words(const Explanation& explanation);
-
 /// One method's explanations of one layer.
 struct ReportMethod {
   std::vector<Explanation> explanations;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <ctime>
 
 #include "core/report/report.hpp"
@@ -57,8 +56,7 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
   }
   // Maps and tokens are pooled as a layer's output is.
   if (source.recorded.dim() > 2)
-    source.recorded =
-        pool_output(source.recorded, pool_from_string(source.pool), source.layers.front());
+    source.recorded = pool_output(source.recorded, source.pool, source.layers.front());
   if (data && data->size() != source.recorded.size(0))
     throw input_error("model.activations has " + std::to_string(source.recorded.size(0)) +
                       " rows, the data set " + std::to_string(data->size()));
@@ -267,26 +265,6 @@ std::vector<std::size_t> best_explained(const RunSummary& summary, std::size_t c
   });
   if (order.size() > count) order.resize(count);
   return order;
-}
-
-void print_outcome(Workplace& place, const RunSummary& summary) {
-  std::map<Status, int> counts;
-  for (const auto& explanation : summary.explanations) ++counts[explanation.status];
-  std::string text = std::to_string(summary.explanations.size()) + " units";
-  for (const auto& [status, count] : counts)
-    if (status != Status::ok) text += ", " + std::to_string(count) + " " + to_string(status);
-  std::printf("%s\n", text.c_str());
-  for (const auto& score : summary.scores) {
-    const MeanSem mean = mean_sem(score.value);
-    std::printf("%-24s %.4f ± %.4f  (n = %lld)\n", score.name.c_str(), mean.mean, mean.sem,
-                static_cast<long long>(mean.n));
-  }
-  const auto order = best_explained(summary, 5);
-  if (!order.empty()) std::printf("best explained:\n");
-  for (const auto i : order)
-    std::printf("  unit %-5lld %.3f  %s\n", static_cast<long long>(summary.explanations[i].unit),
-                summary.test_correlation[i], in_words(summary.explanations[i]).c_str());
-  std::printf("written to %s\n", place.out().c_str());
 }
 
 }  // namespace linex

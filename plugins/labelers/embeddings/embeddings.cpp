@@ -3,6 +3,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/checkpoint/arrays.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
 
 namespace {
@@ -39,10 +40,9 @@ class Embeddings final : public linex::ConceptLabeler {
     images_file_ = options.path("images").string();
     texts_file_ = options.path("texts").string();
     names_file_ = options.path("names").string();
-    names_ = linex::read_list(names_file_);
+    names_ = linex::read_concept_list(names_file_, context.log()).names;
     const torch::Tensor images = unit_rows(images_file_), texts = unit_rows(texts_file_);
     const auto count = static_cast<std::size_t>(texts.size(0));
-    while (names_.size() > count && names_.back().empty()) names_.pop_back();
     if (images.size(1) != texts.size(1))
       throw input_error("labeler embeddings: " + images_file_ + " has embeddings of " +
                         std::to_string(images.size(1)) + " numbers, " + texts_file_ + " of " +

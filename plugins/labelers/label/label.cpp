@@ -8,6 +8,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/checkpoint/arrays.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 
 namespace {
 
@@ -62,7 +63,8 @@ class Label final : public linex::ConceptLabeler {
   };
 
   explicit Label(const linex::PluginContext& context)
-      : names_file_(context.options().path("names").string()),
+      : log_(context.log()),
+        names_file_(context.options().path("names").string()),
         hierarchy_file_(context.options().path("hierarchy").string()),
         labels_file_(context.options().path("labels").string()) {}
 
@@ -87,10 +89,9 @@ class Label final : public linex::ConceptLabeler {
                         std::to_string(smallest < 0 ? smallest : largest) + " is out of range");
 
     if (!names_file_.empty()) {
-      names_ = linex::read_list(names_file_);
-      while (!names_.empty() && names_.back().empty()) names_.pop_back();
+      names_ = linex::read_concept_list(names_file_, log_).names;
     } else if (data && !data->class_names().empty()) {
-      names_ = data->class_names();
+      names_ = linex::distinct_names(data->class_names(), "data.root", log_, "class").names;
     } else {
       // A concept a class id: far more of them than rows means ids that are no class numbers.
       constexpr std::int64_t kFewClasses = 100'000;
@@ -114,7 +115,11 @@ class Label final : public linex::ConceptLabeler {
     std::vector<std::vector<std::int64_t>> columns_of_label(names_.size());
     for (std::int64_t label = 0; label < classes; ++label)
       columns_of_label[static_cast<std::size_t>(label)] = {label};
-    if (!hierarchy_file_.empty()) add_superclasses(columns_of_label);
+    if (!hierarchy_file_.empty()) {
+      add_superclasses(columns_of_label);
+      // ImageNet's gown, newt and duck are classes and superclasses.
+      names_ = linex::distinct_names(std::move(names_), hierarchy_file_, log_, "concept").names;
+    }
     presence_ = std::make_shared<LabelPresence>(std::move(labels), std::move(columns_of_label),
                                                 static_cast<std::int64_t>(names_.size()));
   }
@@ -148,6 +153,7 @@ class Label final : public linex::ConceptLabeler {
     for (const auto& [key, members] : json.items()) {
       if (!members.is_array()) throw complain("'" + key + "' is not a list of class ids");
       const auto column = static_cast<std::int64_t>(names_.size());
+      if (linex::trim(key).empty()) throw complain("a superclass has no name");
       std::string name = key;
       std::replace(name.begin(), name.end(), '_', ' ');
       names_.push_back(name);
@@ -162,6 +168,7 @@ class Label final : public linex::ConceptLabeler {
     }
   }
 
+  linex::Logger& log_;
   std::string names_file_, hierarchy_file_, labels_file_;
   std::vector<std::string> names_;
   std::shared_ptr<const LabelPresence> presence_;

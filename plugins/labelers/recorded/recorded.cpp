@@ -3,6 +3,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/checkpoint/arrays.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/matrix_presence.hpp"
 
 namespace {
@@ -29,8 +30,7 @@ class Recorded final : public linex::ConceptLabeler {
     if (names_file_.empty()) {
       for (std::size_t j = 0; j < count; ++j) names_.push_back("concept " + std::to_string(j));
     } else {
-      names_ = linex::read_list(names_file_);
-      while (names_.size() > count && names_.back().empty()) names_.pop_back();
+      names_ = linex::read_concept_list(names_file_, context.log()).names;
       if (names_.size() != count)
         throw input_error("labeler recorded: " + names_file_ + " has " +
                           std::to_string(names_.size()) + " names, " + file_ + " has " +

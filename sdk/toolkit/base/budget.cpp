@@ -10,7 +10,10 @@ namespace linex {
 MemoryBudget::MemoryBudget(std::uint64_t file_bytes, std::string source)
     : file_bytes_(file_bytes), source_(std::move(source)) {
   constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max() / 2;
-  left_ = kMemoryBase + std::min(kMost / kMemoryFactor, file_bytes) * kMemoryFactor;
+  const std::uint64_t allowed =
+      kMemoryBase + std::min(kMost / kMemoryFactor, file_bytes) * kMemoryFactor;
+  // The rest is for what nobody counts: the allocator's own, the file's pages, the error.
+  left_ = allowed / 4 * 3;
 }
 
 void MemoryBudget::refuse() const {

@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "linex/error.hpp"
@@ -53,6 +54,26 @@ std::uint64_t regular_size(int fd, const fs::path& path) {
   return static_cast<std::uint64_t>(info.st_size);
 }
 
+/// A write may take a part only: the rest follows, or its error.
+void write_all(int fd, const void* bytes, std::size_t size, const fs::path& path) {
+  const char* at = static_cast<const char*>(bytes);
+  while (size > 0) {
+    const ssize_t put = ::write(fd, at, size);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) throw file_error(path, "write", put < 0 ? errno : EIO);
+    at += put;
+    size -= static_cast<std::size_t>(put);
+  }
+}
+
+/// Makes a new name in a folder durable, where the file system can.
+void sync_folder_of(const fs::path& path) {
+  const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const Descriptor folder(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() >= 0 && ::fsync(folder.get()) != 0 && errno != EINVAL && errno != EROFS)
+    throw file_error(path, "write", errno);
+}
+
 }  // namespace
 
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
@@ -73,33 +94,38 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   return content;
 }
 
+AtomicFile::AtomicFile(fs::path path)
+    : path_(std::move(path)), temporary_(path_.string() + ".tmp" + std::to_string(::getpid())) {
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) throw file_error(path_, "write", errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::append(const void* bytes, std::size_t size) { write_all(fd_, bytes, size, path_); }
+
+void AtomicFile::finish() {
+  if (::fsync(fd_) != 0) throw file_error(path_, "write", errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw file_error(path_, "write", errno);
+  ::close(std::exchange(fd_, -1));
+  sync_folder_of(path_);
+}
+
 void write_file_atomic(const fs::path& path, std::string_view content) {
-  const fs::path temporary = path.string() + ".tmp" + std::to_string(::getpid());
-  {
-    const Descriptor file(
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (file.get() < 0) throw file_error(path, "write", errno);
-    std::size_t done = 0;
-    while (done < content.size()) {
-      const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) {
-        const int code = errno;
-        ::unlink(temporary.c_str());
-        throw file_error(path, "write", code);
-      }
-      done += static_cast<std::size_t>(put);
-    }
-    if (::fsync(file.get()) != 0) throw file_error(path, "sync", errno);
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int code = errno;
-    ::unlink(temporary.c_str());
-    throw file_error(path, "write", code);
-  }
-  const Descriptor folder(
-      ::open(path.has_parent_path() ? path.parent_path().c_str() : ".", O_RDONLY | O_CLOEXEC));
-  if (folder.get() >= 0) ::fsync(folder.get());
+  AtomicFile file(path);
+  file.append(content.data(), content.size());
+  file.finish();
+}
+
+void append_durably(const fs::path& path, std::string_view text) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  if (file.get() < 0) throw file_error(path, "write", errno);
+  write_all(file.get(), text.data(), text.size(), path);
+  if (::fsync(file.get()) != 0) throw file_error(path, "write", errno);
 }
 
 MappedFile::MappedFile(const fs::path& path) {

@@ -15,8 +15,30 @@ namespace linex {
 /// `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 1ULL << 31);
 
-/// Writes to a temporary name beside `path`, syncs file and folder, renames over it.
+/// A file that is there whole or not at all: written under a temporary name beside `path`.
+/// Everything throws Error(input) "cannot write PATH: why".
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  /// Without finish() nothing is left behind.
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void append(const void* bytes, std::size_t size);
+  /// Syncs the file, renames it over `path`, syncs the folder.
+  void finish();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int fd_ = -1;
+};
+
+/// The whole of an AtomicFile at once.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+
+/// Adds `text` to the end of a file, made where missing, and syncs it. After an Error(input) the
+/// file may hold a part of it.
+void append_durably(const std::filesystem::path& path, std::string_view text);
 
 /// A read-only view of a file's bytes. Throws Error(input) like read_file.
 class MappedFile {

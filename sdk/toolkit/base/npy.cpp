@@ -1,11 +1,10 @@
 // NumPy's .npy format, version 1.0–3.0 (numpy/lib/format.py documents it).
 #include "toolkit/base/npy.hpp"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -160,17 +159,6 @@ torch::Tensor convert(const unsigned char* data, std::int64_t count, const Eleme
   return values;
 }
 
-void write_all(int fd, const void* bytes, std::size_t size, const fs::path& path) {
-  const char* at = static_cast<const char*>(bytes);
-  while (size > 0) {
-    const ssize_t put = ::write(fd, at, size);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw input_error("cannot write " + path.string() + ": " + std::strerror(errno));
-    at += put;
-    size -= static_cast<std::size_t>(put);
-  }
-}
-
 std::string header_bytes(torch::ScalarType dtype, const std::vector<std::int64_t>& shape) {
   const char* descr = nullptr;
   for (const auto& type : kTypes)
@@ -226,11 +214,14 @@ LargeFiles& large_files() {
 torch::Tensor npy_over_bytes(const std::shared_ptr<const void>& owner, unsigned char* bytes,
                              std::size_t size, const std::string& source) {
   const Header header = parse_header(bytes, size, source);
-  std::uint64_t needed = header.element.size, count = 1;
-  for (const auto extent : header.shape)
-    if (__builtin_mul_overflow(needed, static_cast<std::uint64_t>(extent), &needed) ||
-        __builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count))
+  // An array without values has strides all the same, which must not overflow: zeros come last.
+  std::int64_t extents = sizeof(double), count = 1;
+  for (const auto extent : header.shape) {
+    if (__builtin_mul_overflow(extents, std::max<std::int64_t>(extent, 1), &extents))
       throw npy_error(source, "its .npy shape is absurd");
+    count *= extent;
+  }
+  const std::uint64_t needed = header.element.size * static_cast<std::uint64_t>(count);
   if (needed > size - header.data_offset)
     throw npy_error(source, "it is truncated: its shape needs " + std::to_string(needed) +
                                 " bytes of data, it has " +
@@ -240,9 +231,8 @@ torch::Tensor npy_over_bytes(const std::shared_ptr<const void>& owner, unsigned 
                         reinterpret_cast<std::uintptr_t>(data) % header.element.size == 0;
   const torch::Tensor values =
       as_it_is ? torch::from_blob(
-                     data, {static_cast<std::int64_t>(count)}, [owner](void*) {},
-                     torch::dtype(header.element.dtype))
-               : convert(data, static_cast<std::int64_t>(count), header.element, source);
+                     data, {count}, [owner](void*) {}, torch::dtype(header.element.dtype))
+               : convert(data, count, header.element, source);
   if (!header.fortran || header.shape.size() < 2) return values.view(header.shape);
   // Rows are what everybody reads: columns are gathered into them once.
   std::vector<std::int64_t> reversed(header.shape.rbegin(), header.shape.rend()), order;
@@ -292,46 +282,31 @@ torch::Tensor copy_rows(const torch::Tensor& any, const std::vector<std::int64_t
 }
 
 struct NpyWriter::State {
-  fs::path path, temporary;
+  AtomicFile file;
   std::vector<std::int64_t> shape;
   std::int64_t rows = 0;
-  int fd = -1;
 };
 
 NpyWriter::NpyWriter(const fs::path& path, std::vector<std::int64_t> shape)
-    : state_(std::make_unique<State>()) {
-  state_->path = path;
-  state_->temporary = path.string() + ".tmp" + std::to_string(::getpid());
-  state_->shape = std::move(shape);
-  state_->fd = ::open(state_->temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (state_->fd < 0)
-    throw input_error("cannot write " + path.string() + ": " + std::strerror(errno));
+    : state_(new State{AtomicFile(path), std::move(shape)}) {
   const std::string header = header_bytes(torch::kFloat32, state_->shape);
-  write_all(state_->fd, header.data(), header.size(), path);
+  state_->file.append(header.data(), header.size());
 }
 
-NpyWriter::~NpyWriter() {
-  if (state_->fd < 0) return;
-  ::close(state_->fd);
-  ::unlink(state_->temporary.c_str());
-}
+NpyWriter::~NpyWriter() = default;
 
 void NpyWriter::append(const torch::Tensor& rows) {
   const auto block = rows.to(torch::kCPU, torch::kFloat32).contiguous();
   if (!block.sizes().slice(1).equals(torch::IntArrayRef(state_->shape).slice(1)))
     throw std::logic_error("NpyWriter::append: rows have another shape than the file");
   state_->rows += block.size(0);
-  write_all(state_->fd, block.data_ptr(), block.nbytes(), state_->path);
+  state_->file.append(block.data_ptr(), block.nbytes());
 }
 
 void NpyWriter::finish() {
   if (state_->rows != state_->shape[0])
     throw std::logic_error("NpyWriter::finish: fewer or more rows than announced");
-  const bool synced = ::fsync(state_->fd) == 0;
-  ::close(state_->fd);
-  state_->fd = -1;
-  if (!synced || ::rename(state_->temporary.c_str(), state_->path.c_str()) != 0)
-    throw input_error("cannot write " + state_->path.string() + ": " + std::strerror(errno));
+  state_->file.finish();
 }
 
 void write_npy(const fs::path& path, const torch::Tensor& tensor) {

@@ -176,10 +176,12 @@ torch::Tensor tensor_over_bytes(const std::shared_ptr<const void>& owner, unsign
   constexpr Wide kBeyondAnyFile = Wide{1} << 62;
   const std::size_t element = torch::elementSize(dtype);
   const auto available = static_cast<Wide>(size / element);
-  Wide count = 1, last = offset;
+  Wide count = 1, last = offset, extent = static_cast<Wide>(element);
   bool bad = offset < 0;
   for (std::size_t d = 0; d < sizes.size() && !bad; ++d) {
     bad = sizes[d] < 0 || sizes[d] > kMaxSide || strides[d] < 0;
+    // A tensor without values has strides all the same, which must not overflow.
+    extent = std::min<Wide>(extent * std::max<std::int64_t>(sizes[d], 1), kBeyondAnyFile);
     if (sizes[d] == 0 || bad) {
       count = 0;
       continue;
@@ -190,7 +192,7 @@ torch::Tensor tensor_over_bytes(const std::shared_ptr<const void>& owner, unsign
     bad = last > kBeyondAnyFile;
   }
   const torch::TensorOptions options = torch::TensorOptions().dtype(dtype);
-  if (!bad && count == 0) return torch::empty(sizes, options);
+  if (!bad && count == 0 && extent < kBeyondAnyFile) return torch::empty(sizes, options);
   if (bad || last >= available || count > std::max<Wide>(available, kMaxExpanded))
     throw input_error(source +
                       ": a tensor of it lies outside its values; the file is damaged, "

@@ -484,7 +484,8 @@ StateDict find_network(StateDict weights, const std::vector<std::vector<std::str
     if (!begins_with(name, prefix) && !is_counter(name)) outside.push_back(name);
   std::string note = "its names begin with '" + prefix + "'";
   if (!outside.empty() && prefixes.size() == 1)
-    note += "; " + std::to_string(outside.size()) + " tensors outside are not used (" +
+    note += "; " + std::to_string(outside.size()) +
+            (outside.size() > 1 ? " tensors outside are" : " tensor outside is") + " not used (" +
             outside.front() + (outside.size() > 1 ? ", ...)" : ")");
   weights.notes.push_back(note);
   keep_prefix(weights, prefix);

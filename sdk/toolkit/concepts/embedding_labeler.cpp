@@ -7,7 +7,6 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/checkpoint/weight_reader.hpp"
-#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
 #include "toolkit/data/loader.hpp"
 #include "toolkit/data/row_store.hpp"
@@ -48,16 +47,12 @@ EmbeddingLabeler::EmbeddingLabeler(const PluginContext& context, std::string plu
     throw usage_error("labeler " + plugin_ + ": template '" + options.text("template") +
                       "' has no {} for the concept");
   const fs::path list_file = options.path("concepts");
-  if (!list_file.empty()) {
-    ConceptList list = read_concept_list(list_file);
-    report(list, list_file, context.log());
-    concepts_ = std::move(list.concepts);
-  }
+  if (!list_file.empty()) concepts_ = read_concept_list(list_file, context.log());
   choose_sigmoid();
 
   std::int64_t cut = 0;
   std::string first_cut;
-  for (const std::string& concept_name : concepts_)
+  for (const std::string& concept_name : concepts_.names)
     if (model_->is_cut(prompt(concept_name)) && cut++ == 0) first_cut = concept_name;
   if (cut > 0)
     context.log().warning(list_file.string() + ": " + std::to_string(cut) +
@@ -85,25 +80,30 @@ void EmbeddingLabeler::attach(std::shared_ptr<const DataSet> data) {
 }
 
 std::vector<std::string> EmbeddingLabeler::concepts() const {
-  if (concepts_.empty())
+  if (concepts_.names.empty())
     throw usage_error("labeler " + plugin_ + ": no concepts; give a list with concepts=FILE");
-  return concepts_;
+  return concepts_.names;
 }
 
-std::shared_ptr<const Presence> EmbeddingLabeler::presence() { return presence_of(concepts_); }
+std::shared_ptr<const Presence> EmbeddingLabeler::presence() {
+  return presence_of(concepts_.names);
+}
 
 bool EmbeddingLabeler::knows(const std::string& text) const { return !trim(text).empty(); }
 
 std::shared_ptr<const Presence> EmbeddingLabeler::presence_of(
     const std::vector<std::string>& texts) {
-  return std::make_shared<EmbeddingPresence>(images(), embed_texts(texts), sigmoid_);
+  // A name that had to be made distinct means the text it was made from.
+  std::vector<std::string> written;
+  for (const std::string& text : texts) written.push_back(concepts_.text_of(text));
+  return std::make_shared<EmbeddingPresence>(images(), embed_texts(written), sigmoid_);
 }
 
 std::string EmbeddingLabeler::fingerprint() const {
   Sha256 digest;
   digest.add(model_->fingerprint()).add(model_->preprocess().describe());
   digest.add(model_->vocabulary_fingerprint());
-  for (const std::string& concept_name : concepts_) digest.add(concept_name);
+  for (const std::string& concept_name : concepts_.names) digest.add(concept_name);
   return digest.hex();
 }
 

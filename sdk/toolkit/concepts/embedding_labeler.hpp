@@ -13,6 +13,7 @@
 #include "linex/context.hpp"
 #include "linex/labeler.hpp"
 #include "linex/option.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/image_text_model.hpp"
 #include "toolkit/concepts/sigmoid.hpp"
 
@@ -68,7 +69,7 @@ class EmbeddingLabeler : public ConceptLabeler {
   std::string plugin_;
   std::unique_ptr<const ImageTextModel> model_;
   std::optional<Sigmoid> sigmoid_;  ///< none for cosines
-  std::vector<std::string> concepts_;
+  ConceptList concepts_;
   std::shared_ptr<const DataSet> data_;
   torch::Tensor images_;  ///< (N, E) unit length, once computed
   std::unordered_map<std::string, torch::Tensor> texts_;

@@ -7,6 +7,7 @@
 
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/intervention/ablation.hpp"
+#include "toolkit/math/column_stats.hpp"
 
 namespace linex {
 
@@ -119,12 +120,12 @@ std::vector<std::vector<double>> measure_impact(const VariantJob& job,
 }
 
 std::vector<std::int64_t> dead_units(const torch::Tensor& activations,
-                                     const std::vector<std::int64_t>& units, double threshold) {
+                                     const std::vector<std::int64_t>& units) {
   std::vector<std::int64_t> dead;
   if (activations.size(0) == 0) return dead;
-  const auto largest = activations.amax(0);
+  const auto low = activations.amin(0), high = activations.amax(0);
   for (const auto unit : units)
-    if (largest[unit].item<float>() < threshold) dead.push_back(unit);
+    if (!varies(low[unit].item<float>(), high[unit].item<float>())) dead.push_back(unit);
   return dead;
 }
 

@@ -60,8 +60,9 @@ std::string no_logits_note(const StateDict& weights, const std::string& head,
   text += unread == weights.unread.end() ? "has no " + head + ".weight"
                                          : "has " + head + ".weight " + unread->second;
   if (!unused.empty())
-    text += ", and " + std::to_string(unused.size()) + " tensors of another head are not used (" +
-            unused.front() + (unused.size() > 1 ? ", ...)" : ")");
+    text += ", and " + std::to_string(unused.size()) +
+            (unused.size() > 1 ? " tensors of another head are" : " tensor of another head is") +
+            " not used (" + unused.front() + (unused.size() > 1 ? ", ...)" : ")");
   return text + "; the layers before it work";
 }
 
