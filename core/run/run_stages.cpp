@@ -177,7 +177,7 @@ std::string describe_model(const std::map<std::string, std::string>& options) {
 }
 
 /// "cifar10/test (2000 images)".
-std::string describe_data(const std::string& root, std::int64_t rows) {
+std::string describe_data(const std::filesystem::path& root, std::int64_t rows) {
   const std::string images = std::to_string(rows) + " images";
   if (root.empty()) return images;
   const auto path = std::filesystem::absolute(root).lexically_normal();
@@ -237,7 +237,7 @@ void make_report(Workplace& place, const ReportParts& parts) {
   }
   report.title = std::to_string(units) + " units of " + join(parts.source.layers, ", ");
   report.facts = {describe_model(report.options["model"]),
-                  describe_data(place.options("data").text("root"), parts.source.rows()),
+                  describe_data(place.options("data").path("root"), parts.source.rows()),
                   describe_split(parts.split), join(parts.methods, ", "), day_of(place.out())};
   for (const auto* file : parts.files)
     for (const auto& [layer, scores] : file->sanity) report.sanity[layer] = scores;

@@ -17,7 +17,7 @@ struct MyLabeler final : linex::ConceptLabeler {
     const auto progress = context.progress("colours", data->size(), "images");
     linex::parallel_for(data->size(), context.run().threads, [&](std::int64_t row) {
       linex::check_cancelled(context);
-      const torch::Tensor mean = data->pixels(row).to(torch::kFloat).mean({0, 1});
+      const torch::Tensor mean = data->pixels(row).to(torch::kFloat).flatten(0, 1).mean(0);
       for (int c = 0; c < 3; ++c) colour[row][c] = mean[c] / mean.sum().clamp_min(1);
       progress->advance(1);
     });
