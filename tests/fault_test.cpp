@@ -135,23 +135,27 @@ TEST_F(Faults, StandardOutputThatTakesNothingIsAnError) {
   }
   EXPECT_TRUE(fs::exists(folder_ / "o/explanations.csv"));
   // Nothing that was printed went into a file of the run.
-  EXPECT_EQ(read_file(folder_ / "o/run.ini").find("units"), std::string::npos);
+  EXPECT_EQ(read_file(folder_ / "o/run.ini").find("written to"), std::string::npos);
+  EXPECT_EQ(explanations("o").find("written to"), std::string::npos);
   EXPECT_EQ(run(explain_, "", ">stdout.txt 2>&-").code, 0) << "nobody has to listen to messages";
   EXPECT_EQ(run(explain_, "", ">stdout.txt <&-").code, 0);
 }
 
 TEST_F(Faults, AFolderThatCannotBeMadeIsNamedByItsOption) {
   write("file", "");
-  expect_error(explain_ + " --run.out=file", 3, "run.out: cannot make the folder file");
-  expect_error(explain_ + " --run.out=file/x", 3, "run.out: cannot make the folder file/x");
+  const auto into = [&](const std::string& out) {
+    return "explain " + recorded_ + "--run.out=" + out;
+  };
+  expect_error(into("file"), 3, "run.out: cannot make the folder file");
+  expect_error(into("file/x"), 3, "run.out: cannot make the folder file/x");
   expect_error(explain_ + " --run.cache=file/x", 3, "run.cache: cannot make the folder file/x");
   fs::create_directories(folder_ / "o/explanations.csv/x");
   expect_error(explain_, 3, "o/explanations.csv: Is a directory");
   if (::geteuid() == 0) return;  // may write anywhere
   fs::create_directories(folder_ / "readonly");
   ::chmod((folder_ / "readonly").c_str(), 0555);
-  expect_error(explain_ + " --run.out=readonly", 3, "readonly: Permission denied");
-  expect_error(explain_ + " --run.out=readonly/o", 3, "run.out: cannot make the folder readonly/o");
+  expect_error(into("readonly"), 3, "readonly: Permission denied");
+  expect_error(into("readonly/o"), 3, "run.out: cannot make the folder readonly/o");
 }
 
 TEST_F(Faults, ASecondRunIsRefusedAndAKilledOneIsNot) {

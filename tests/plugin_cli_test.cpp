@@ -206,13 +206,50 @@ TEST(PluginCli, CheckBlamesTheRightStep) {
   EXPECT_EQ(tag.code, 4);
   expect_contains(tag.text, "FAILED   note: ABI does not match");
   const Output option = check("needs_option");
-  EXPECT_EQ(option.code, 0);
+  EXPECT_EQ(option.code, 4) << "nothing but its note was looked at";
   expect_contains(option.text, "needs --solver.table=...");
+  expect_contains(option.text, "2 passed, 0 failed, 1 skipped\nnot checked: options");
+  const Output stated = run_command(
+      linex("check " + fixture("needs_option").string() + " --allow-skipped options 2>&1", folder));
+  EXPECT_EQ(stated.code, 0) << stated.text;
+  // Names of checks may hold a comma.
+  const Output asked =
+      run_command(linex("check " + fixture("good").string() +
+                            " --skip 'same bytes on three threads,same input, same bytes' 2>&1",
+                        folder));
+  EXPECT_EQ(asked.code, 0) << asked.text;
+  expect_contains(asked.text, "skipped  same input, same bytes: on request");
   const Output given = run_command(
       linex("check " + fixture("needs_option").string() + " --with table=x,y=z 2>&1", folder));
   EXPECT_EQ(given.code, 4);
   expect_contains(given.text, "solver.y is not an option of solver/needs_option");
   EXPECT_EQ(run_command(linex("check /no/such.so 2>&1", folder)).code, 3);
+}
+
+TEST(PluginCli, TheChecksOwnDataServesAnAuthor) {
+  const Folder folder("cli_check_data");
+  const std::string at = folder.path().string() + "/data";
+  const Output written = run_command(linex("check --write-data " + at + " 2>&1", folder));
+  ASSERT_EQ(written.code, 0) << written.text;
+  const std::string plugins = LINEX_PLUGIN_DIR;
+  const Output labeler = run_command(
+      linex("check " + plugins + "/labelers/linex_labeler_recorded.so --with concepts=" + at +
+                "/presence.npy,names=" + at +
+                "/concepts.txt --allow-skipped 'ones equal the values' "
+                "2>&1",
+            folder));
+  EXPECT_EQ(labeler.code, 0) << labeler.text;
+  expect_contains(labeler.text, "passed   presence of texts");
+  // The images are those of the rows: an ordinary labeler gives the classes of the data set.
+  const Output run = run_command(
+      linex("explain --data.kind=csv --data.root=" + at + "/images.csv --data.split=" + at +
+                "/split --model.plugin=recorded --model.activations=" + at +
+                "/activations.npy --labeler.plugin=recorded --labeler.concepts=" + at +
+                "/presence.npy --labeler.names=" + at +
+                "/concepts.txt --run.report=none --run.log-level=error --run.out=" + at + "/o 2>&1",
+            folder));
+  EXPECT_EQ(run.code, 0) << run.text;
+  expect_contains(read_file(at + "/o/explanations.csv"), "red");
 }
 
 }  // namespace

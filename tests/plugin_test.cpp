@@ -603,6 +603,7 @@ TEST(Child, IsInterruptedWithItsParent) {
                 ErrorKind::interrupted),
             "interrupted");
   ::sigaction(SIGALRM, &before, nullptr);
+}
 
   // ---- plugins of an older contract
   // --------------------------------------------------------------
