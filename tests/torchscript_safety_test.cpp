@@ -24,7 +24,7 @@ using test::options;
 using test::TestModel;
 
 const std::filesystem::path kFolder =
-    std::filesystem::path(LINEX_TEST_DIR) / "torchscript_safety_test";
+    std::filesystem::path(LINEX_TEST_DIR) / "torchscript_safety_files";
 
 std::string replace_all(std::string text, const std::string& from, const std::string& to) {
   for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
