@@ -179,8 +179,8 @@ TEST_F(Arrays, RecordedPluginsTakeThemAll) {
     const auto labeler =
         plugins.make<ConceptLabeler>("recorded", given({{"concepts", file(name)}}));
     torch::Tensor read = torch::empty({2, 4});
-    const std::int64_t rows[] = {1, 5};
-    labeler->presence()->read(rows, 2, nullptr, 0, read.data_ptr<float>());
+    const std::vector<std::int64_t> rows{1, 5};
+    labeler->presence()->read(rows, Columns::all(), read.data_ptr<float>());
     EXPECT_TRUE(torch::equal(read, a.index_select(0, torch::tensor({1, 5})))) << name;
   }
   write_npy(folder_ / "unit.npy", a.select(1, 2).contiguous());

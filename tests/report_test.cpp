@@ -18,6 +18,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/base/stats.hpp"
+#include "toolkit/explanations/in_words.hpp"
 
 namespace linex {
 namespace {
@@ -399,7 +400,7 @@ TEST(InWords, WeightsOfAnyScaleCanBeRead) {
   Explanation explanation;
   explanation.terms = {{"red", 2.25}, {"sky", -0.00012345}};
   explanation.bias = 0;
-  EXPECT_EQ(in_words(explanation), "2.25·red - 0.000123·sky + 0.00");
+  EXPECT_EQ(in_words(explanation), "2.25·red - 0.000123·sky + 0");
 }
 
 TEST(PageScript, ValuesUnderNode) {
