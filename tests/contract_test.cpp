@@ -259,7 +259,9 @@ TEST_F(Fingerprint, FollowsTheContentOfEveryFile) {
         {"labels", write("labels.npy", torch::zeros({4}, torch::kInt64))}}},
       {"recorded", {{"concepts", write("p.npy", matrix)}, {"names", names}}},
       {"embeddings",
-       {{"images", write("i.npy", matrix)}, {"texts", write("t.npy", matrix)}, {"names", names}}},
+       {{"images", write("i.npy", matrix)},
+        {"texts", write("t.npy", torch::ones({3, 3}))},
+        {"names", names}}},
       {"captions", {{"captions", write("c.txt", "a dog\na cat\n")}, {"names", names}}}};
   for (const auto& [labeler, files] : cases) {
     OptionValues options;
