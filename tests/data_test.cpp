@@ -357,6 +357,7 @@ TEST_F(Data, SplitFilesMeanRowsOfTheListing) {
   EXPECT_EQ(split.test, (Rows{4, 6}));
   ASSERT_EQ(log_.lines.size(), 1u);
   EXPECT_NE(log_.lines[0].find("1 of its rows"), std::string::npos);
+  ids("train", {0, 4, 9});
   ids("val", {2, 5});
   EXPECT_NE(message_of([&] { make_split(folder_.string(), 8, 0, &listing); }).find("part val"),
             std::string::npos);

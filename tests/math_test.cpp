@@ -750,6 +750,7 @@ TEST(Hostile, OneUnitOneConceptFewRows) {
   World one(200, 1, 1, 63);
   EXPECT_EQ(explain_all_ways(one)[0].terms.size(), 1U);
   World tiny(10, 5, 2, 64);
+  tiny.presence.mul_(2);  // above what the filter asks for
   explain_all_ways(tiny);
 }
 
