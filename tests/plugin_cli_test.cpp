@@ -73,7 +73,7 @@ TEST(PluginCli, ExplainExitsFourWithOneLine) {
   const Folder folder = spoiled("cli_explain");
   const std::string at = folder.path().string() + "/";
   write_npy(at + "a.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(7));
-  write_npy(at + "p.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(2));
+  write_npy(at + "p.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(3));
   folder.write("names.txt", "stripes\ndots\n");
   const std::string job = "explain --model.plugin=recorded --model.activations=" + at +
                           "a.npy --labeler.plugin=recorded --labeler.concepts=" + at +

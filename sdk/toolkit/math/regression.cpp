@@ -118,7 +118,7 @@ void Regression::keep_concepts(const ColumnStats& look) {
   const std::string rows = std::to_string(look.rows) + " images";
   if (varying == 0)
     throw input_error("no concept varies on the training images: each of " + all +
-                      " is the same on all " + rows +
+                      " has a standard deviation below 1e-5 over " + rows +
                       "; take images of more kinds, another labeler or another data.split");
   throw input_error(
       "no concept is present on the training images: the five largest presences of "
