@@ -100,7 +100,7 @@ TEST(PluginCli, ExplainExitsFourWithOneLine) {
 std::string recorded_job(const Folder& folder) {
   const std::string at = folder.path().string() + "/";
   write_npy(at + "a.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(7));
-  write_npy(at + "p.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(2));
+  write_npy(at + "p.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(3));
   folder.write("names.txt", "stripes\ndots\n");
   return "explain --model.plugin=recorded --model.activations=" + at +
          "a.npy --labeler.plugin=recorded --labeler.concepts=" + at +

@@ -605,82 +605,82 @@ TEST(Child, IsInterruptedWithItsParent) {
   ::sigaction(SIGALRM, &before, nullptr);
 }
 
-  // ---- plugins of an older contract
-  // --------------------------------------------------------------
+// ---- plugins of an older contract
+// --------------------------------------------------------------
 
-  /// "" where the plugin can be used; else why not, which names both versions.
-  std::string refusal(const fs::path& file) {
-    const std::string why = incompatibility(read_plugin_note(file));
-    if (!why.empty()) {
-      EXPECT_NE(why.find("(host: "), std::string::npos) << why;
-      EXPECT_NE(why.find("; rebuild it with this linex"), std::string::npos) << why;
-    }
-    return why;
+/// "" where the plugin can be used; else why not, which names both versions.
+std::string refusal(const fs::path& file) {
+  const std::string why = incompatibility(read_plugin_note(file));
+  if (!why.empty()) {
+    EXPECT_NE(why.find("(host: "), std::string::npos) << why;
+    EXPECT_NE(why.find("; rebuild it with this linex"), std::string::npos) << why;
   }
+  return why;
+}
 
-  template <class Interface>
-  conformance::Make<Interface> maker(PluginRegistry & registry, const std::string& name) {
-    return [&registry, name](const PluginContext& context) {
-      const std::shared_ptr<const PluginContext> lent(&context, [](const PluginContext*) {});
-      return registry.create<Interface>(name, lent);
-    };
-  }
-
-  TEST(FrozenContract, OldPluginsWorkOrAreRefusedWithBothVersionsNamed) {
-    const Folder folder("frozen");
-    const fs::path solver = folder.add("frozen_2_solver"), labeler = folder.add("frozen_2_labeler");
-    PluginRegistry registry(search_only(folder.path()));
-    if (refusal(solver).empty()) {
-      conformance::Setup setup;
-      const OptionSpecs specs = registry.options(PluginKind::solver, "frozen");
-      setup.options = option::defaults(specs.begin(), specs.size());
-      const auto checks = conformance::check_solver(maker<SparseSolver>(registry, "frozen"), setup);
-      EXPECT_EQ(conformance::failures(checks), "");
-      EXPECT_GT(checks.size(), 10u);
-    }
-    if (refusal(labeler).empty()) {
-      const auto checks = conformance::check_labeler(maker<ConceptLabeler>(registry, "frozen"), {});
-      EXPECT_EQ(conformance::failures(checks), "");
-      const auto made = registry.create<ConceptLabeler>("frozen", context());
-      EXPECT_EQ(made->fingerprint(), "frozen-1");
-      ASSERT_NE(ability<PixelLabels>(*made), nullptr);
-      EXPECT_EQ(ability<PixelLabels>(*made)->label_maps(0).maps.size(), 1u);
-    }
-    // What the notes say today; a later contract expects a refusal here.
-    EXPECT_EQ(refusal(solver).empty(),
-              LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_SOLVER_REVISION == 2);
-    EXPECT_EQ(refusal(labeler).empty(),
-              LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_LABELER_REVISION == 3);
-  }
-
-  // ---- the conformance kit tells good from bad
-  // ----------------------------------------------------
-
-  struct LazySolver : SparseSolver {
-    explicit LazySolver(const PluginContext& context) : context_(context) {}
-    SolveReport solve(const Problem& in, const ExplanationSink& emit) override {
-      for (std::size_t i = 0; i < in.units.size(); ++i) {  // forgets `finished`
-        Explanation found;
-        found.unit = in.units[i];
-        found.terms = {{in.concepts[0], context_.run().threads * 1.0}};  // depends on the threads
-        emit({found});
-      }
-      return {};
-    }
-    const PluginContext& context_;
+template <class Interface>
+conformance::Make<Interface> maker(PluginRegistry& registry, const std::string& name) {
+  return [&registry, name](const PluginContext& context) {
+    const std::shared_ptr<const PluginContext> lent(&context, [](const PluginContext*) {});
+    return registry.create<Interface>(name, lent);
   };
+}
 
-  TEST(Conformance, FindsWhatIsWrong) {
-    const auto checks = conformance::check_solver(
-        [](const PluginContext& context) { return std::make_shared<LazySolver>(context); }, {});
-    const std::string failed = conformance::failures(checks);
-    for (const char* name :
-         {"same bytes on three threads", "a resumed run ends in the same bytes",
-          "dead and constant units have a status", "errors of the presence come out"})
-      EXPECT_NE(failed.find(name), std::string::npos) << name << "\n" << failed;
-    EXPECT_EQ(failed.find("same input, same bytes:"), std::string::npos) << failed;
-    EXPECT_EQ(failed.find("nothing on stdout"), std::string::npos) << failed;
+TEST(FrozenContract, OldPluginsWorkOrAreRefusedWithBothVersionsNamed) {
+  const Folder folder("frozen");
+  const fs::path solver = folder.add("frozen_2_solver"), labeler = folder.add("frozen_2_labeler");
+  PluginRegistry registry(search_only(folder.path()));
+  if (refusal(solver).empty()) {
+    conformance::Setup setup;
+    const OptionSpecs specs = registry.options(PluginKind::solver, "frozen");
+    setup.options = option::defaults(specs.begin(), specs.size());
+    const auto checks = conformance::check_solver(maker<SparseSolver>(registry, "frozen"), setup);
+    EXPECT_EQ(conformance::failures(checks), "");
+    EXPECT_GT(checks.size(), 10u);
   }
+  if (refusal(labeler).empty()) {
+    const auto checks = conformance::check_labeler(maker<ConceptLabeler>(registry, "frozen"), {});
+    EXPECT_EQ(conformance::failures(checks), "");
+    const auto made = registry.create<ConceptLabeler>("frozen", context());
+    EXPECT_EQ(made->fingerprint(), "frozen-1");
+    ASSERT_NE(ability<PixelLabels>(*made), nullptr);
+    EXPECT_EQ(ability<PixelLabels>(*made)->label_maps(0).maps.size(), 1u);
+  }
+  // What the notes say today; a later contract expects a refusal here.
+  EXPECT_EQ(refusal(solver).empty(),
+            LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_SOLVER_REVISION == 2);
+  EXPECT_EQ(refusal(labeler).empty(),
+            LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_LABELER_REVISION == 3);
+}
+
+// ---- the conformance kit tells good from bad
+// ----------------------------------------------------
+
+struct LazySolver : SparseSolver {
+  explicit LazySolver(const PluginContext& context) : context_(context) {}
+  SolveReport solve(const Problem& in, const ExplanationSink& emit) override {
+    for (std::size_t i = 0; i < in.units.size(); ++i) {  // forgets `finished`
+      Explanation found;
+      found.unit = in.units[i];
+      found.terms = {{in.concepts[0], context_.run().threads * 1.0}};  // depends on the threads
+      emit({found});
+    }
+    return {};
+  }
+  const PluginContext& context_;
+};
+
+TEST(Conformance, FindsWhatIsWrong) {
+  const auto checks = conformance::check_solver(
+      [](const PluginContext& context) { return std::make_shared<LazySolver>(context); }, {});
+  const std::string failed = conformance::failures(checks);
+  for (const char* name :
+       {"same bytes on three threads", "a resumed run ends in the same bytes",
+        "dead and constant units have a status", "errors of the presence come out"})
+    EXPECT_NE(failed.find(name), std::string::npos) << name << "\n" << failed;
+  EXPECT_EQ(failed.find("same input, same bytes:"), std::string::npos) << failed;
+  EXPECT_EQ(failed.find("nothing on stdout"), std::string::npos) << failed;
+}
 
 }  // namespace
 }  // namespace linex
