@@ -141,4 +141,12 @@ int run_check(const CheckRequest& request) {
   return counts[1] == 0 ? 0 : static_cast<int>(ErrorKind::plugin);
 }
 
+int run_check_external(const PluginRegistry& registry, const std::string& kind,
+                       const CheckRequest& request) {
+  CheckRequest adapter = request;
+  adapter.file = registry.find(plugin_kind_from_string(kind), "external").file;
+  adapter.options["command"] = request.file.string();
+  return run_check(adapter);
+}
+
 }  // namespace linex

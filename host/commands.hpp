@@ -26,5 +26,8 @@ struct CheckRequest {
 std::map<std::string, std::string> parse_check_options(const std::string& text);
 /// Conformance of one file, in a child process. 0 when nothing failed, 4 otherwise.
 int run_check(const CheckRequest& request);
+/// Conformance of a command behind the plugin KIND/external; request.file is the command.
+int run_check_external(const PluginRegistry& registry, const std::string& kind,
+                       const CheckRequest& request);
 
 }  // namespace linex

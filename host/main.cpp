@@ -46,9 +46,10 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_inspect(registry, only_word(arguments, commands()[1]));
        }},
-      {{"check", "FILE.so", {}, {"with", "skip"}, false},
-       "conformance of a plugin file (--with key=value,... sets its options; --skip CHECK,...)",
-       [](const auto&, const auto& arguments) {
+      {{"check", "FILE.so", {}, {"with", "skip", "external"}, false},
+       "conformance of a plugin file (--with key=value,... sets its options; --skip CHECK,...), or "
+       "of a command (--external KIND COMMAND)",
+       [](const auto& registry, const auto& arguments) {
          linex::CheckRequest request{only_word(arguments, commands()[2]), {}, {}};
          const auto given = [&](const char* name) {
            const auto found = arguments.values.find(name);
@@ -56,6 +57,8 @@ const std::vector<Command>& commands() {
          };
          request.options = linex::parse_check_options(given("with"));
          if (!given("skip").empty()) request.skip = linex::split(given("skip"), ',');
+         if (!given("external").empty())
+           return linex::run_check_external(registry, given("external"), request);
          return linex::run_check(request);
        }},
       {{"explain", "", {}, {}, true},

@@ -113,7 +113,15 @@ std::vector<std::string> benchmark_keys(PluginRegistry& registry, const Sections
                        const std::string& shared) {
     const std::string name = own.empty() ? shared : own;
     if (name.empty()) return;
-    for (const auto& spec : registry.options(kind, name)) keys.push_back(prefix + spec.name);
+    const OptionSpecs specs = registry.options(kind, name);
+    for (const auto& spec : specs) keys.push_back(prefix + spec.name);
+    if (!takes_free_options(specs)) return;
+    for (const auto& [section_name, given] : first_look)
+      for (const auto& entry : given)
+        if (const std::string key = section_name + "." + entry.first;
+            key.compare(0, prefix.size(), prefix) == 0 &&
+            std::find(keys.begin(), keys.end(), key) == keys.end())
+          keys.push_back(key);
   };
   for (const auto& [name, given] : first_look) {
     if (!name_after(name, kNetwork).empty()) {

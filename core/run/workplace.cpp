@@ -42,20 +42,39 @@ OptionSpecs view(const std::vector<linex_option_spec>& specs) {
   return {specs.data(), specs.size()};
 }
 
+/// What of a section's keys is for the plugin with `specs`: its own, and those that nobody else of
+/// the section declares where it takes free ones.
+std::map<std::string, std::string> pick_for_plugin(const std::map<std::string, std::string>& raw,
+                                                   const OptionSpecs& specs,
+                                                   const std::vector<OptionSpecs>& others) {
+  auto picked = pick(raw, specs);
+  if (!takes_free_options(specs)) return picked;
+  for (const auto& given : raw)
+    if (std::none_of(others.begin(), others.end(),
+                     [&](const OptionSpecs& declared) { return !pick({given}, declared).empty(); }))
+      picked.insert(given);
+  return picked;
+}
+
 }  // namespace
 
 std::vector<std::string> known_keys(PluginRegistry& registry, const Sections& first_look) {
   std::vector<std::string> keys;
+  const auto add_key = [&](const std::string& key) {
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+  };
   const auto add = [&](const Section& entry, const OptionSpecs& specs) {
-    for (const auto& spec : specs)
-      if (const std::string key = entry.name + "." + spec.name;
-          std::find(keys.begin(), keys.end(), key) == keys.end())
-        keys.push_back(key);
+    for (const auto& spec : specs) add_key(entry.name + "." + spec.name);
   };
   for (const auto& entry : sections()) {
     add(entry, view(entry.keys));
-    for (const auto& name : plugin_names(entry, first_look))
-      add(entry, registry.options(plugin_kind_from_string(entry.plugin_kind), name));
+    for (const auto& name : plugin_names(entry, first_look)) {
+      const OptionSpecs specs = registry.options(plugin_kind_from_string(entry.plugin_kind), name);
+      add(entry, specs);
+      if (const auto found = first_look.find(entry.name);
+          takes_free_options(specs) && found != first_look.end())
+        for (const auto& given : found->second) add_key(entry.name + "." + given.first);
+    }
   }
   return keys;
 }
@@ -77,12 +96,14 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
     const auto given = found == raw.end() ? std::map<std::string, std::string>{} : found->second;
     resolved_[entry.name] =
         resolve_options(view(entry.keys), pick(given, view(entry.keys)), entry.name, "linex");
-    for (const auto& name : plugin_names(entry, raw)) {
-      const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
-      const OptionSpecs specs = registry.options(kind, name);
-      choices_[entry.name].push_back({name, resolve_options(specs, pick(given, specs), entry.name,
-                                                            entry.plugin_kind + "/" + name)});
-    }
+    std::vector<OptionSpecs> all{view(entry.keys)};
+    const auto names = plugin_names(entry, raw);
+    for (const auto& name : names)
+      all.push_back(registry.options(plugin_kind_from_string(entry.plugin_kind), name));
+    for (std::size_t i = 0; i < names.size(); ++i)
+      choices_[entry.name].push_back(
+          {names[i], resolve_options(all[i + 1], pick_for_plugin(given, all[i + 1], all),
+                                     entry.name, entry.plugin_kind + "/" + names[i])});
   }
 
   const OptionValues& run = options("run");

@@ -66,19 +66,18 @@ std::vector<std::int64_t> parse_shape(const std::string& text, const fs::path& p
   return shape;
 }
 
-Header parse_header(const MappedFile& file, const fs::path& path) {
-  const unsigned char* bytes = file.data();
-  if (file.size() < 10 || std::memcmp(bytes, "\x93NUMPY", 6) != 0)
+Header parse_header(const unsigned char* bytes, std::size_t size, const fs::path& path) {
+  if (size < 10 || std::memcmp(bytes, "\x93NUMPY", 6) != 0)
     throw npy_error(path, "it is not a .npy file");
   const int version = bytes[6];
   if (version < 1 || version > 3)
     throw npy_error(path, "unknown .npy version " + std::to_string(version));
   const std::size_t prefix = version == 1 ? 10 : 12;
-  if (file.size() < prefix) throw npy_error(path, "it is truncated");
+  if (size < prefix) throw npy_error(path, "it is truncated");
   std::size_t length = bytes[8] | bytes[9] << 8;
   if (version > 1)
     length |= static_cast<std::size_t>(bytes[10]) << 16 | static_cast<std::size_t>(bytes[11]) << 24;
-  if (length > file.size() - prefix) throw npy_error(path, "it is truncated");
+  if (length > size - prefix) throw npy_error(path, "it is truncated");
   const std::string text(reinterpret_cast<const char*>(bytes) + prefix, length);
 
   const std::string descr = field(text, "descr", ',', path);
@@ -157,19 +156,25 @@ LargeFiles& large_files() {
   return *files;
 }
 
-}  // namespace
-
-torch::Tensor map_npy(const fs::path& path) {
-  auto file = std::make_shared<MappedFile>(path);
-  const Header header = parse_header(*file, path);
+/// The header of a file of `size` bytes whose data are all there.
+Header checked_header(const unsigned char* file, std::size_t size, const fs::path& path) {
+  Header header = parse_header(file, size, path);
   std::uint64_t bytes = torch::elementSize(header.dtype);
   for (const auto extent : header.shape)
     if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(extent), &bytes))
       throw npy_error(path, "its .npy shape is absurd");
-  if (bytes > file->size() - header.data_offset)
+  if (bytes > size - header.data_offset)
     throw npy_error(path, "it is truncated: its shape needs " + std::to_string(bytes) +
                               " bytes of data, it has " +
-                              std::to_string(file->size() - header.data_offset));
+                              std::to_string(size - header.data_offset));
+  return header;
+}
+
+}  // namespace
+
+torch::Tensor map_npy(const fs::path& path) {
+  auto file = std::make_shared<MappedFile>(path);
+  const Header header = checked_header(file->data(), file->size(), path);
   unsigned char* data = file->data() + header.data_offset;
   const std::uint64_t size = file->size();
   if (size >= kLargeFile) large_files().add(file->data(), size);
@@ -179,6 +184,15 @@ torch::Tensor map_npy(const fs::path& path) {
         if (size >= kLargeFile) large_files().remove(file->data());
       },
       torch::dtype(header.dtype));
+}
+
+torch::Tensor read_npy(const fs::path& path, std::uint64_t max_bytes) {
+  const std::string content = read_file(path, max_bytes);
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(content.data());
+  const Header header = checked_header(bytes, content.size(), path);
+  torch::Tensor tensor = torch::empty(header.shape, torch::dtype(header.dtype));
+  std::memcpy(tensor.data_ptr(), bytes + header.data_offset, tensor.nbytes());
+  return tensor;
 }
 
 void release_rows(const torch::Tensor& mapped, std::int64_t first, std::int64_t n) {
@@ -215,11 +229,13 @@ struct NpyWriter::State {
   fs::path path, temporary;
   std::vector<std::int64_t> shape;
   std::int64_t rows = 0;
+  bool durable = true;
   int fd = -1;
 };
 
-NpyWriter::NpyWriter(const fs::path& path, std::vector<std::int64_t> shape)
+NpyWriter::NpyWriter(const fs::path& path, std::vector<std::int64_t> shape, bool durable)
     : state_(std::make_unique<State>()) {
+  state_->durable = durable;
   state_->path = path;
   state_->temporary = path.string() + ".tmp" + std::to_string(::getpid());
   state_->shape = std::move(shape);
@@ -247,7 +263,7 @@ void NpyWriter::append(const torch::Tensor& rows) {
 void NpyWriter::finish() {
   if (state_->rows != state_->shape[0])
     throw std::logic_error("NpyWriter::finish: fewer or more rows than announced");
-  const bool synced = ::fsync(state_->fd) == 0;
+  const bool synced = !state_->durable || ::fsync(state_->fd) == 0;
   ::close(state_->fd);
   state_->fd = -1;
   if (!synced || ::rename(state_->temporary.c_str(), state_->path.c_str()) != 0)
@@ -259,6 +275,26 @@ void write_npy(const fs::path& path, const torch::Tensor& tensor) {
   std::string content = header_bytes(data.scalar_type(), data.sizes().vec());
   content.append(static_cast<const char*>(data.data_ptr()), data.nbytes());
   write_file_atomic(path, content);
+}
+
+void write_scratch_npy(const fs::path& path, const torch::Tensor& tensor) {
+  const auto data = tensor.cpu().contiguous();
+  const fs::path temporary = path.string() + ".tmp";
+  const int fd =
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) throw input_error("cannot write " + path.string() + ": " + std::strerror(errno));
+  try {
+    const std::string header = header_bytes(data.scalar_type(), data.sizes().vec());
+    write_all(fd, header.data(), header.size(), path);
+    write_all(fd, data.data_ptr(), data.nbytes(), path);
+  } catch (...) {
+    ::close(fd);
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  ::close(fd);
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    throw input_error("cannot write " + path.string() + ": " + std::strerror(errno));
 }
 
 }  // namespace linex
