@@ -19,8 +19,12 @@ class Blocks {
   void add(linex::Explanation explanation) {
     block_.push_back(std::move(explanation));
     constexpr std::size_t kMost = 256;
+    if (block_.size() >= kMost) flush();
+    flush_old();
+  }
+  void flush_old() {
     constexpr std::chrono::seconds kLongest{1};
-    if (block_.size() >= kMost || Clock::now() - last_ >= kLongest) flush();
+    if (Clock::now() - last_ >= kLongest) flush();
   }
   void flush() {
     std::vector<linex::Explanation> block;
@@ -51,6 +55,7 @@ class External final : public linex::SparseSolver {
 
     const linex::ExplanationReader reader(problem.concepts);
     Blocks blocks(emit);
+    session_.when_idle([&] { blocks.flush_old(); });
     std::size_t next = problem.finished;
     Json done;
     try {

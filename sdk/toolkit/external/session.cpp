@@ -102,11 +102,7 @@ void Session::start() {
   idle_bytes_ = 0;
   lines_ = error_lines_ = 0;
   output_ended_ = false;
-  try {
-    process_ = std::make_unique<Process>(options);
-  } catch (const Error& error) {
-    throw Error(error.kind(), kind_ + "/external: " + error.what());
-  }
+  process_ = std::make_unique<Process>(options);
 }
 
 void Session::call(const std::string& name, Json content) {
@@ -202,7 +198,7 @@ void Session::fail(const std::string& what) {
     log_errors(true);
     process_.reset();
   }
-  std::string message = kind_ + "/external: " + short_name_ + ": " + what;
+  std::string message = short_name_ + ": " + what;  // the host names the plugin
   if (!last_words_.empty()) message += "; its last words: " + printable(last_words_, 300);
   throw Error(ErrorKind::plugin, message);
 }
@@ -214,11 +210,11 @@ void Session::pass_error(const Json& message) {
   process_->end(kGrace);
   log_errors(true);
   process_.reset();
-  throw Error(kind == "input"   ? ErrorKind::input
-              : kind == "usage" ? ErrorKind::usage
-                                : ErrorKind::plugin,
-              kind_ + "/external: " + short_name_ + ": " +
-                  (text.empty() ? "reports an error without a message" : text));
+  const std::string line =
+      short_name_ + ": " + (text.empty() ? "reports an error without a message" : text);
+  if (kind == "input") throw input_error(kind_ + "/external: " + line);
+  if (kind == "usage") throw usage_error(kind_ + "/external: " + line);
+  throw Error(ErrorKind::plugin, line);
 }
 
 // ---------------------------------------------------------------------------------------- pipes
@@ -250,6 +246,7 @@ void Session::pump() {
   if (process_->errors() >= 0) waiting.push_back({process_->errors(), POLLIN, 0});
   if (!to_send_.empty() && process_->input() >= 0)
     waiting.push_back({process_->input(), POLLOUT, 0});
+  if (when_idle_) when_idle_();
   ::poll(waiting.data(), waiting.size(), static_cast<int>(kTick.count()));
   write_input();
   read_errors();

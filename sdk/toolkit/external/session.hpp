@@ -66,10 +66,12 @@ class Session {
   nlohmann::json receive(const std::vector<std::string>& expected);
   /// receive(expected), then "done": for calls with one answer.
   nlohmann::json answer(const std::string& expected);
+  /// Called now and then while receive() waits; may throw.
+  void when_idle(std::function<void()> work) { when_idle_ = std::move(work); }
   /// No more calls: waits for its end, kills what it left behind.
   void finish();
 
-  /// Ends the command and throws Error(plugin) "KIND/external: COMMAND: WHAT; its last words: ...".
+  /// Ends the command and throws Error(plugin) "COMMAND: WHAT; its last words: ...".
   [[noreturn]] void fail(const std::string& what);
 
  private:
@@ -93,6 +95,7 @@ class Session {
   nlohmann::json free_options_;
   std::chrono::duration<double> timeout_;
 
+  std::function<void()> when_idle_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Process> process_;
   std::string to_send_, received_, errors_, last_words_;
