@@ -13,34 +13,13 @@ namespace linex {
 
 namespace {
 
-/// Some columns of a source.
-class ColumnSubset final : public Presence {
- public:
-  ColumnSubset(std::shared_ptr<const Presence> source, std::vector<std::int64_t> cols)
-      : source_(std::move(source)), cols_(std::move(cols)) {}
-  std::int64_t rows() const override { return source_->rows(); }
-  std::int64_t cols() const override { return static_cast<std::int64_t>(cols_.size()); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    if (!cols) return source_->read(rows, n_rows, cols_.data(), this->cols(), out);
-    std::vector<std::int64_t> chosen;
-    for (std::int64_t j = 0; j < n_cols; ++j)
-      chosen.push_back(cols_[static_cast<std::size_t>(cols[j])]);
-    source_->read(rows, n_rows, chosen.data(), n_cols, out);
-  }
-
- private:
-  std::shared_ptr<const Presence> source_;
-  std::vector<std::int64_t> cols_;
-};
-
 /// Share of `rows` that show each concept.
 std::vector<double> shares(const Presence& truth, const Rows& rows) {
   const std::int64_t cols = truth.cols();
   std::vector<double> share(static_cast<std::size_t>(cols), 0.0);
   std::vector<float> row(static_cast<std::size_t>(cols));
   for (const std::int64_t id : rows) {
-    truth.read(&id, 1, nullptr, cols, row.data());
+    truth.read(Ids(&id, 1), Columns::all(), row.data());
     for (std::size_t j = 0; j < row.size(); ++j) share[j] += row[j] > 0.5F ? 1.0 : 0.0;
   }
   for (double& value : share) value /= static_cast<double>(rows.size());
@@ -100,7 +79,7 @@ int run_calibrate(PluginRegistry& registry, const Sections& raw, const std::stri
   const auto cosines =
       clock.time("concepts", [&] { return model.object->presence_of(kept_names); });
   const Calibration fit = clock.time("solve", [&] {
-    return calibrate(*cosines, ColumnSubset(truth, kept), train, options,
+    return calibrate(*cosines, *select_columns(truth, kept), train, options,
                      [&](std::int64_t) { check_cancelled(place.context()); });
   });
   if (!fit.converged)

@@ -18,9 +18,9 @@ int run_inspect(PluginRegistry& registry, const std::string& key) {
   std::printf("%s %s\n  %s\n\n", note.key().c_str(), note.version.c_str(), note.summary.c_str());
   std::printf("file     %s (%s)\nsha256   %s\nlicense  %s\n", plugin.file.c_str(),
               plugin.origin.c_str(), sha256_of_file(plugin.file).c_str(), note.license.c_str());
-  std::printf("API      %u.%u, %s interface revision %u\nABI      %s\n\n", note.raw.api_major,
-              note.raw.api_minor, to_string(kind), note.raw.interface_revision,
-              note.abi_tag.c_str());
+  std::printf("API      %u.%u, %s interface revision %u\ntoolkit  %s\nABI      %s\n\n",
+              note.raw.api_major, note.raw.api_minor, to_string(kind), note.raw.interface_revision,
+              toolkit_text(note.raw.toolkit_version).c_str(), note.abi_tag.c_str());
   if (options.size() == 0)
     std::printf("no options\n");
   else

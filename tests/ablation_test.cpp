@@ -184,7 +184,7 @@ class AblationPlugin : public ::testing::Test {
     model = std::make_shared<Toy>();
     labeler = plugins.make<ConceptLabeler>("label");
     labeler->attach(data);
-    input.pool = "avg";
+    input.pool = Pool::avg;
     input.data = data;
     input.model = model.get();
     input.simulator = labeler.get();
@@ -345,10 +345,10 @@ TEST_F(AblationPlugin, ImpactOfALastLayerIsThatOfTheGeneralPath) {
   const std::vector<std::int64_t> units{0, 3, 5};
   const std::vector<double> cuts{0.01, 0.1, 0.5};
   HostContext context({}, plugins.run, plugins.log, true);
-  const auto quick = measure_impact({*model, data, "second", "avg", Fill::constant},
+  const auto quick = measure_impact({*model, data, "second", Pool::avg, Fill::constant},
                                     input.activations, units, cuts, 1.1, context);
   // A pool the shortcut does not know: the network runs.
-  const auto slow = measure_impact({*model, data, "second", "max", Fill::constant},
+  const auto slow = measure_impact({*model, data, "second", Pool::max, Fill::constant},
                                    input.activations, units, cuts, 1.1, context);
   for (std::size_t u = 0; u < units.size(); ++u)
     for (std::size_t c = 0; c < cuts.size(); ++c) EXPECT_NEAR(quick[u][c], slow[u][c], 1e-4);
@@ -374,7 +374,7 @@ TEST(AblationGolden, PublishedScoresOfResNet20) {
   input.model = model.get();
   input.simulator = labeler.get();
   input.layer = "layer3";
-  input.pool = "avg";
+  input.pool = Pool::avg;
   input.activations = map_npy(golden / "layer3_avg.npy");
   const auto ids = [&](const char* name) {
     const auto tensor = map_npy(golden / (std::string(name) + "_ids.npy")).to(torch::kInt64);

@@ -281,10 +281,10 @@ TEST(EmbeddingPresence, IsTheSigmoidOfCosines) {
   const Tensor wanted = at::sigmoid(20 * (images.matmul(words.t()) - 0.1));
   const std::vector<std::int64_t> rows = {3, 4, 5, 69}, block = {10, 11, 12}, cols = {30, 0, 7};
   Tensor all = torch::empty({4, 31}), some = torch::empty({3, 3});
-  presence.read(rows.data(), 4, nullptr, 31, all.data_ptr<float>());
+  presence.read(rows, Columns::all(), all.data_ptr<float>());
   EXPECT_LT((all - wanted.index({torch::tensor(rows)})).abs().max().item<float>(), 1e-6);
   for (int twice = 0; twice < 2; ++twice) {
-    presence.read(block.data(), 3, cols.data(), 3, some.data_ptr<float>());
+    presence.read(block, cols, some.data_ptr<float>());
     EXPECT_LT((some - wanted.narrow(0, 10, 3).index_select(1, torch::tensor(cols)))
                   .abs()
                   .max()
@@ -292,7 +292,7 @@ TEST(EmbeddingPresence, IsTheSigmoidOfCosines) {
               1e-6);
   }
   const EmbeddingPresence cosines(images, words, std::nullopt);
-  cosines.read(rows.data(), 4, nullptr, 31, all.data_ptr<float>());
+  cosines.read(rows, Columns::all(), all.data_ptr<float>());
   EXPECT_LT((all - images.matmul(words.t()).index({torch::tensor(rows)})).abs().max().item<float>(),
             1e-6);
   EXPECT_NE(
@@ -308,13 +308,13 @@ class PlantedTruth final : public Presence {
   explicit PlantedTruth(Tensor values) : values_(std::move(values)) {}
   std::int64_t rows() const override { return values_.size(0); }
   std::int64_t cols() const override { return values_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n, const std::int64_t*, std::int64_t,
-            float* out) const override {
-    for (std::int64_t i = 0; i < n; ++i)
-      std::copy_n(values_.data_ptr<float>() + rows[i] * cols(), cols(), out + i * cols());
-  }
 
  private:
+  void do_read(Ids rows, const Columns&, float* out) const override {
+    for (const std::int64_t row : rows)
+      out = std::copy_n(values_.data_ptr<float>() + row * cols(), cols(), out);
+  }
+
   Tensor values_;
 };
 
@@ -334,7 +334,7 @@ TEST(Calibration, RecoversPlantedParameters) {
   Rows rows(static_cast<std::size_t>(n));
   std::iota(rows.begin(), rows.end(), 0);
   Tensor truth = torch::empty({n, c});
-  chance.read(rows.data(), n, nullptr, c, truth.data_ptr<float>());
+  chance.read(rows, Columns::all(), truth.data_ptr<float>());
   for (std::int64_t i = 0; i < truth.numel(); ++i) {
     float& value = truth.data_ptr<float>()[i];
     value = random.uniform() < static_cast<double>(value) ? 1.0F : 0.0F;
@@ -410,7 +410,7 @@ Tensor read_all(const Presence& presence) {
   Rows rows(static_cast<std::size_t>(presence.rows()));
   std::iota(rows.begin(), rows.end(), 0);
   Tensor values = torch::empty({presence.rows(), presence.cols()});
-  presence.read(rows.data(), presence.rows(), nullptr, presence.cols(), values.data_ptr<float>());
+  presence.read(rows, Columns::all(), values.data_ptr<float>());
   return values;
 }
 

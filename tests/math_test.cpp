@@ -19,13 +19,6 @@ class Matrix final : public Presence {
       : values_(values.contiguous()), sparse_(sparse) {}
   std::int64_t rows() const override { return values_.size(0); }
   std::int64_t cols() const override { return values_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t n_cols,
-            float* out) const override {
-    const float* values = values_.data_ptr<float>();
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < n_cols; ++j)
-        *out++ = values[rows[i] * values_.size(1) + (cols ? cols[j] : j)];
-  }
   bool ones(std::int64_t row, std::vector<std::int64_t>& ones) const override {
     if (!sparse_) return false;
     ones.clear();
@@ -35,6 +28,13 @@ class Matrix final : public Presence {
   }
 
  private:
+  void do_read(Ids rows, const Columns& cols, float* out) const override {
+    const float* values = values_.data_ptr<float>();
+    for (const std::int64_t row : rows)
+      for (std::int64_t j = 0; j < cols.count(this->cols()); ++j)
+        *out++ = values[row * values_.size(1) + cols[j]];
+  }
+
   torch::Tensor values_;
   bool sparse_;
 };

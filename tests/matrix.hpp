@@ -15,21 +15,18 @@ class Matrix final : public Presence {
   explicit Matrix(torch::Tensor values) : values_(values.contiguous()) {}
   std::int64_t rows() const override { return values_.size(0); }
   std::int64_t cols() const override { return values_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t n_cols,
-            float* out) const override {
+
+ private:
+  void do_read(Ids rows, const Columns& cols, float* out) const override {
     const float* const values = values_.data_ptr<float>();
     const std::int64_t width = values_.size(1);
-    for (std::int64_t i = 0; i < n; ++i) {
-      const float* const row = values + rows[i] * width;
-      if (!cols) {
-        out = std::copy_n(row, width, out);
-        continue;
-      }
-      for (std::int64_t j = 0; j < n_cols; ++j) *out++ = row[cols[j]];
+    for (const std::int64_t id : rows) {
+      const float* const row = values + id * width;
+      if (cols.is_all()) out = std::copy_n(row, width, out);
+      for (const std::int64_t col : cols.ids()) *out++ = row[col];
     }
   }
 
- private:
   torch::Tensor values_;
 };
 

@@ -183,7 +183,7 @@ TEST(Metrics, TopAndRandomIsSeededAndSeesTheTop) {
 /// Presences as given, concepts "c0", "c1", ...
 class Given final : public ConceptLabeler {
  public:
-  explicit Given(torch::Tensor presence) : presence_(std::make_shared<Columns>(presence)) {}
+  explicit Given(torch::Tensor presence) : presence_(std::make_shared<Source>(presence)) {}
   void attach(std::shared_ptr<const DataSet>) override {}
   std::vector<std::string> concepts() const override {
     std::vector<std::string> names;
@@ -193,23 +193,22 @@ class Given final : public ConceptLabeler {
   std::shared_ptr<const Presence> presence() override { return presence_; }
 
  private:
-  class Columns final : public Presence {
+  class Source final : public Presence {
    public:
-    explicit Columns(torch::Tensor presence) : presence_(std::move(presence)) {}
+    explicit Source(torch::Tensor presence) : presence_(std::move(presence)) {}
     std::int64_t rows() const override { return presence_.size(0); }
     std::int64_t cols() const override { return presence_.size(1); }
-    void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-              std::int64_t n_cols, float* out) const override {
-      const std::int64_t width = cols ? n_cols : this->cols();
-      for (std::int64_t i = 0; i < n_rows; ++i)
-        for (std::int64_t j = 0; j < width; ++j)
-          out[i * width + j] = presence_[rows[i]][cols ? cols[j] : j].item<float>();
-    }
 
    private:
+    void do_read(Ids rows, const Columns& cols, float* out) const override {
+      for (const std::int64_t row : rows)
+        for (std::int64_t j = 0; j < cols.count(this->cols()); ++j)
+          *out++ = presence_[row][cols[j]].item<float>();
+    }
+
     torch::Tensor presence_;
   };
-  std::shared_ptr<Columns> presence_;
+  std::shared_ptr<Source> presence_;
 };
 
 TEST(MetricsPlugin, ScoresUnitsAndTellsWhichMetricsToTrust) {

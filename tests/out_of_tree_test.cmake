@@ -98,3 +98,18 @@ list(GET rows 1 first)
 list(GET rows 2 second)
 require_match("${first}" ",0,.*2(\\.0)?,stripes")
 require_match("${second}" ",1,.*2(\\.0)?,dots")
+
+# A plugin of the toolkit: its version is in the note, and parallel loops in headers, LibTorch's and
+# the toolkit's, use the threads of the run.
+run(configure COMMAND ${CMAKE_COMMAND} -S ${SOURCE}/tests/fixtures/out_of_tree -B ${WORK}/threads
+    -G ${GENERATOR} -D CMAKE_PREFIX_PATH=${stage} -D CMAKE_BUILD_TYPE=${BUILD_TYPE})
+run(build COMMAND ${CMAKE_COMMAND} --build ${WORK}/threads)
+set(ENV{LINEX_PLUGIN_PATH} ${WORK}/threads/${LIBDIR}/linex/plugins/solvers)
+run(inspect COMMAND ${linex} inspect solver/count_threads OUTPUT out)
+require_match("${out}" "toolkit  [0-9]+\\.[0-9]+\n")
+run(explain COMMAND ${linex} explain --model.plugin=recorded --model.activations=${WORK}/a.npy
+    --labeler.plugin=recorded --labeler.concepts=${WORK}/p.npy --labeler.names=${WORK}/names.txt
+    --solver.plugin=count_threads --run.threads=2 --run.out=${WORK}/threads_run)
+file(READ ${WORK}/threads_run/summary.json summary)
+require_match("${summary}" "\"threads of torch\": 2")
+require_match("${summary}" "\"threads of toolkit\": 2")

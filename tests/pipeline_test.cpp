@@ -145,13 +145,12 @@ class Ramp final : public ConceptLabeler {
    public:
     std::int64_t rows() const override { return 100; }
     std::int64_t cols() const override { return 3; }
-    void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t m,
-              float* out) const override {
-      const std::int64_t width = cols ? m : 3;
-      for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < width; ++j)
-          out[i * width + j] =
-              static_cast<float>(rows[i]) + static_cast<float>(cols ? cols[j] : j) / 10;
+
+   private:
+    void do_read(Ids rows, const Columns& cols, float* out) const override {
+      for (const std::int64_t row : rows)
+        for (std::int64_t j = 0; j < cols.count(3); ++j)
+          *out++ = static_cast<float>(row) + static_cast<float>(cols[j]) / 10;
     }
   };
   void attach(std::shared_ptr<const DataSet>) override {}

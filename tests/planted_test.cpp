@@ -146,15 +146,14 @@ class WorldLabels final : public PixelLabels, public Presence {
   }
   std::int64_t rows() const override { return present_.size(0); }
   std::int64_t cols() const override { return present_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    const std::int64_t width = cols ? n_cols : this->cols();
-    for (std::int64_t i = 0; i < n_rows; ++i)
-      for (std::int64_t j = 0; j < width; ++j)
-        *out++ = present_.data_ptr<float>()[rows[i] * this->cols() + (cols ? cols[j] : j)];
-  }
 
  private:
+  void do_read(Ids rows, const Columns& cols, float* out) const override {
+    for (const std::int64_t row : rows)
+      for (std::int64_t j = 0; j < cols.count(this->cols()); ++j)
+        *out++ = present_.data_ptr<float>()[row * this->cols() + cols[j]];
+  }
+
   std::shared_ptr<const World> world_;
   torch::Tensor present_;
 };

@@ -116,6 +116,34 @@ TEST(Option, RequiredOnes) {
             "f");
 }
 
+TEST(Option, PathsAreAllEnumerated) {
+  constexpr std::array specs{
+      option::path("weights", "", "a checkpoint"), option::text("label", "x", "no path"),
+      option::paths("folders", "", "several"), option::path("list", "names.txt", "has a default")};
+  const OptionSpecs view(specs.data(), specs.size());
+  const auto listed = [](const ResolvedOptions& resolved) {
+    std::string text;
+    for (const OptionPath& path : resolved.paths)
+      text += path.name + "=" + path.path.string() + ";";
+    return text;
+  };
+  const ResolvedOptions none = resolve_options(view, {}, "model", "model/test");
+  EXPECT_EQ(listed(none), "list=names.txt;");
+  EXPECT_TRUE(none.values.path("weights").empty());
+  EXPECT_TRUE(none.values.paths("folders").empty());
+  const ResolvedOptions given =
+      resolve_options(view, {{"weights", " a b "}, {"folders", " one ,,two "}, {"list", ""}},
+                      "model", "model/test");
+  EXPECT_EQ(listed(given), "weights= a b ;folders=one;folders=two;") << "one path is kept as it is";
+  EXPECT_EQ(given.text[2].second, " one ,,two ");
+  EXPECT_THROW(given.values.text("weights"), std::logic_error);
+  EXPECT_THROW(given.values.path("label"), std::logic_error);
+  EXPECT_THROW(given.values.path("folders"), std::logic_error);
+  EXPECT_EQ(describe_options(view)[2].type, "paths");
+  linex_option_spec flawed = option::path("weights", nullptr, "help");
+  EXPECT_STREQ(option::flaw(flawed), "a text or path option has no default");
+}
+
 TEST(Option, Help) {
   EXPECT_EQ(format_options({kSpecs.data(), kSpecs.size()}, "solver"),
             "  --solver.fast flag      whether to hurry (default false)\n"
@@ -165,9 +193,36 @@ TEST(Note, MismatchesNameBothSides) {
   EXPECT_NE(tag.find("torch=9.9.9 (host: torch="), std::string::npos) << tag;
   EXPECT_EQ(tag.find("gxxabi"), std::string::npos) << "only what differs: " << tag;
   EXPECT_EQ(incompatibility(read_plugin_note(fixture("bad_minor"))),
-            "built for plugin API 1.7 (host: 1.0); rebuild it with this linex");
+            "built for plugin API 2.7 (host: 2.0); rebuild it with this linex");
   EXPECT_EQ(incompatibility(read_plugin_note(fixture("bad_revision"))),
-            "solver interface revision 99 (host: 1); rebuild it with this linex");
+            "solver interface revision 99 (host: 2); rebuild it with this linex");
+}
+
+TEST(Note, AnOlderContractIsRefusedWithBothVersions) {
+  EXPECT_EQ(incompatibility(read_plugin_note(fixture("bad_major"))),
+            "built for plugin API 1.0 (host: 2.0); rebuild it with this linex");
+  EXPECT_EQ(incompatibility(read_plugin_note(fixture("bad_types"))),
+            "ABI does not match: types=99 (host: types=" + std::to_string(LINEX_TYPES_REVISION) +
+                "); rebuild it with this linex");
+}
+
+TEST(Note, ToolkitVersions) {
+  const std::string host = toolkit_text(LINEX_TOOLKIT_VERSION);
+  EXPECT_EQ(incompatibility(read_plugin_note(fixture("bad_toolkit"))),
+            "built with toolkit 9.2 (host: " + host + "); rebuild it with this linex");
+  EXPECT_EQ(toolkit_text(read_plugin_note(fixture("good")).raw.toolkit_version), "not used");
+  EXPECT_EQ(read_plugin_note(fs::path(LINEX_PLUGIN_DIR) / "solvers" / "linex_solver_linear.so")
+                .raw.toolkit_version,
+            LINEX_TOOLKIT_VERSION);
+  const auto version = [](std::uint32_t major, std::uint32_t minor) { return major << 16 | minor; };
+  EXPECT_TRUE(toolkit_fits(0, version(3, 1)));
+  EXPECT_TRUE(toolkit_fits(version(3, 1), version(3, 1)));
+  EXPECT_TRUE(toolkit_fits(version(3, 0), version(3, 1)));
+  EXPECT_FALSE(toolkit_fits(version(3, 2), version(3, 1)));
+  EXPECT_FALSE(toolkit_fits(version(2, 1), version(3, 1)));
+  EXPECT_FALSE(toolkit_fits(version(4, 0), version(3, 1)));
+  EXPECT_TRUE(toolkit_fits(version(0, 2), version(0, 2)));
+  EXPECT_FALSE(toolkit_fits(version(0, 1), version(0, 2)));
 }
 
 TEST(Note, FilesThatAreNoPlugins) {
@@ -257,7 +312,8 @@ TEST(Trust, OthersMayNotWrite) {
 
 TEST(Loader, RefusesBeforeLoading) {
   // These fixtures abort the process in a constructor of the library: the note must be enough.
-  for (const char* name : {"bad_tag", "bad_minor", "bad_revision"}) {
+  for (const char* name :
+       {"bad_tag", "bad_minor", "bad_major", "bad_types", "bad_toolkit", "bad_revision"}) {
     const Folder folder("refuse");
     const fs::path file = folder.add(name);
     EXPECT_THROW(load_plugin(file, read_plugin_note(file)), Error) << name;
@@ -481,6 +537,53 @@ TEST(Trial, CrashesAreFoundOutInAChild) {
   for (const char* name : {"crash_in_create", "crash_in_load"})
     EXPECT_NE(of(name).why.find("crashed (signal 6"), std::string::npos) << of(name).why;
   EXPECT_TRUE(registry.loaded().empty());
+}
+
+// ---- plugins of an older contract --------------------------------------------------------------
+
+/// "" where the plugin can be used; else why not, which names both versions.
+std::string refusal(const fs::path& file) {
+  const std::string why = incompatibility(read_plugin_note(file));
+  if (!why.empty()) {
+    EXPECT_NE(why.find("(host: "), std::string::npos) << why;
+    EXPECT_NE(why.find("; rebuild it with this linex"), std::string::npos) << why;
+  }
+  return why;
+}
+
+template <class Interface>
+conformance::Make<Interface> maker(PluginRegistry& registry, const std::string& name) {
+  return [&registry, name](const PluginContext& context) {
+    const std::shared_ptr<const PluginContext> lent(&context, [](const PluginContext*) {});
+    return registry.create<Interface>(name, lent);
+  };
+}
+
+TEST(FrozenContract, OldPluginsWorkOrAreRefusedWithBothVersionsNamed) {
+  const Folder folder("frozen");
+  const fs::path solver = folder.add("frozen_2_solver"), labeler = folder.add("frozen_2_labeler");
+  PluginRegistry registry(search_only(folder.path()));
+  if (refusal(solver).empty()) {
+    conformance::Setup setup;
+    const OptionSpecs specs = registry.options(PluginKind::solver, "frozen");
+    setup.options = option::defaults(specs.begin(), specs.size());
+    const auto checks = conformance::check_solver(maker<SparseSolver>(registry, "frozen"), setup);
+    EXPECT_EQ(conformance::failures(checks), "");
+    EXPECT_GT(checks.size(), 10u);
+  }
+  if (refusal(labeler).empty()) {
+    const auto checks = conformance::check_labeler(maker<ConceptLabeler>(registry, "frozen"), {});
+    EXPECT_EQ(conformance::failures(checks), "");
+    const auto made = registry.create<ConceptLabeler>("frozen", context());
+    EXPECT_EQ(made->fingerprint(), "frozen-1");
+    ASSERT_NE(ability<PixelLabels>(*made), nullptr);
+    EXPECT_EQ(ability<PixelLabels>(*made)->label_maps(0).maps.size(), 1u);
+  }
+  // What the notes say today; a later contract expects a refusal here.
+  EXPECT_EQ(refusal(solver).empty(),
+            LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_SOLVER_REVISION == 2);
+  EXPECT_EQ(refusal(labeler).empty(),
+            LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_LABELER_REVISION == 3);
 }
 
 // ---- the conformance kit tells good from bad ----------------------------------------------------

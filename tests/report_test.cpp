@@ -60,16 +60,14 @@ class Colours final : public ConceptLabeler {
     explicit OneHot(std::shared_ptr<const DataSet> data) : data_(std::move(data)) {}
     std::int64_t rows() const override { return data_->size(); }
     std::int64_t cols() const override { return 3; }
-    void read(const std::int64_t* rows, std::int64_t n, const std::int64_t* cols, std::int64_t m,
-              float* out) const override {
-      const std::int64_t width = cols ? m : 3;
-      for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < width; ++j)
-          out[i * width + j] =
-              data_->labels()[static_cast<std::size_t>(rows[i])] == (cols ? cols[j] : j) ? 1 : 0;
-    }
 
    private:
+    void do_read(Ids rows, const Columns& cols, float* out) const override {
+      for (const std::int64_t row : rows)
+        for (std::int64_t j = 0; j < cols.count(3); ++j)
+          *out++ = data_->labels()[static_cast<std::size_t>(row)] == cols[j] ? 1 : 0;
+    }
+
     std::shared_ptr<const DataSet> data_;
   };
   std::shared_ptr<const DataSet> data_;
@@ -99,7 +97,7 @@ class ReportTest : public ::testing::Test {
     report.options["run"]["seed"] = "0";
     for (std::int64_t i = 0; i < 120; ++i)
       (i % 2 ? report.split.test : report.split.train).push_back(i);
-    ReportLayer layer{"layer4", "avg", torch::rand({120, units}), {}};
+    ReportLayer layer{"layer4", Pool::avg, torch::rand({120, units}), {}};
     if (units > 3) layer.activations.select(1, 3).zero_();
     Random random(9);
     for (int m = 0; m < 2; ++m) {

@@ -10,6 +10,7 @@
 #include "linex/solver.hpp"
 #include "plugins/solvers/glm_saga/saga.hpp"
 #include "tests/matrix.hpp"
+#include "tests/typed_options.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/math/linear_explanations.hpp"
@@ -55,8 +56,7 @@ Outcome solve(const std::string& plugin, const Problem& problem, const Options& 
   where.installed = LINEX_PLUGIN_DIR;
   PluginRegistry registry(where);
   const OptionSpecs specs = registry.options(PluginKind::solver, plugin);
-  OptionValues values = option::defaults(specs.begin(), specs.size());
-  for (const auto& [name, value] : set) values.set(name, value);
+  const OptionValues values = test::typed_options(specs, set);
   RunSettings run;
   run.threads = threads;
   Quiet log;
@@ -119,7 +119,7 @@ double test_correlation(const Problem& problem, const Explanation& e) {
   const std::int64_t n = static_cast<std::int64_t>(problem.split.test.size());
   const std::int64_t concepts = problem.presence->cols();
   torch::Tensor p = torch::empty({n, concepts});
-  problem.presence->read(problem.split.test.data(), n, nullptr, concepts, p.data_ptr<float>());
+  problem.presence->read(problem.split.test, Columns::all(), p.data_ptr<float>());
   torch::Tensor predicted = torch::zeros({n}, torch::kDouble);
   for (const Term& term : e.terms) {
     const auto at = std::find(problem.concepts.begin(), problem.concepts.end(), term.concept_name);
@@ -299,7 +299,7 @@ TEST(Golden, ExactRankingAgreesWithGlmSaga) {
   const auto exact = rank(regression, regression.validation(), 0, 16, {}, 1);
   const std::int64_t n = static_cast<std::int64_t>(problem.split.train.size());
   torch::Tensor x = torch::empty({n, problem.presence->cols()});
-  problem.presence->read(problem.split.train.data(), n, nullptr, x.size(1), x.data_ptr<float>());
+  problem.presence->read(problem.split.train, Columns::all(), x.data_ptr<float>());
   x = x.index_select(1, torch::tensor(regression.concepts));
   x = (x - x.mean(0)) / x.std(0);
   torch::Tensor y = problem.activations;

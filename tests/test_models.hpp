@@ -13,6 +13,7 @@
 #include "linex/error.hpp"
 #include "linex/model.hpp"
 #include "linex/option.hpp"
+#include "typed_options.hpp"
 
 namespace linex::test {
 
@@ -29,8 +30,8 @@ class TestModel {
     void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) throw std::runtime_error(dlerror());
     descriptor_ = static_cast<const linex_plugin_descriptor*>(dlsym(library, LINEX_PLUGIN_SYMBOL));
-    OptionValues options = option::defaults(descriptor_->options, descriptor_->option_count);
-    for (const auto& [key, value] : given.all()) options.set(key, value);
+    const OptionValues options =
+        typed_options({descriptor_->options, descriptor_->option_count}, given.all());
     run_.threads = threads;
     context_ = std::make_unique<HostContext>(options, run_, log_, true);
     void* made = nullptr;

@@ -9,6 +9,7 @@
 #include "core/plugin/plugin_registry.hpp"
 #include "core/run/host_context.hpp"
 #include "linex/option.hpp"
+#include "typed_options.hpp"
 
 namespace linex::test {
 
@@ -27,10 +28,8 @@ class Plugins {
   template <class Interface>
   std::shared_ptr<Interface> make(const std::string& name, const OptionValues& given = {}) {
     const OptionSpecs specs = registry_.options(KindOf<Interface>::value, name);
-    OptionValues options = option::defaults(specs.begin(), specs.size());
-    for (const auto& [key, value] : given.all()) options.set(key, value);
     return registry_.create<Interface>(
-        name, std::make_shared<HostContext>(std::move(options), run, log, true));
+        name, std::make_shared<HostContext>(typed_options(specs, given.all()), run, log, true));
   }
 
   RunSettings run;

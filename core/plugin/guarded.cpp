@@ -1,6 +1,9 @@
 #include "core/plugin/guarded.hpp"
 
+#include <cstring>
+
 #include "core/plugin/plugin_guard.hpp"
+#include "linex/ability.hpp"
 #include "linex/pixel_labels.hpp"
 
 namespace linex {
@@ -37,12 +40,16 @@ class GuardedPresence final : public Guarded<const Presence> {
   std::int64_t cols() const override {
     return call("cols", [&] { return inner_->cols(); });
   }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    call("presence", [&] { inner_->read(rows, n_rows, cols, n_cols, out); });
-  }
   bool ones(std::int64_t row, std::vector<std::int64_t>& ones) const override {
     return call("presence", [&] { return inner_->ones(row, ones); });
+  }
+  const void* ability(const char* name) const override {
+    return call("ability", [&] { return inner_->ability(name); });
+  }
+
+ private:
+  void do_read(Ids rows, const Columns& cols, float* out) const override {
+    call("presence", [&] { inner_->read(rows, cols, out); });
   }
 };
 
@@ -55,6 +62,9 @@ class GuardedTail final : public ModelTail {
   }
   torch::Tensor logits(const torch::Tensor& replaced) const override {
     return guard(plugin_, "logits", [&] { return inner_->logits(replaced); });
+  }
+  const void* ability(const char* name) const override {
+    return guard(plugin_, "ability", [&] { return inner_->ability(name); });
   }
 
  private:
@@ -90,6 +100,9 @@ class GuardedModel final : public Guarded<TargetModel> {
   }
   torch::Tensor recorded() const override {
     return call("recorded", [&] { return inner_->recorded(); });
+  }
+  const void* ability(const char* name) const override {
+    return call("ability", [&] { return inner_->ability(name); });
   }
 };
 
@@ -143,10 +156,16 @@ class GuardedLabeler final : public Guarded<ConceptLabeler> {
   std::shared_ptr<const Presence> presence_of(const std::vector<std::string>& texts) override {
     return wrap(call("presence_of", [&] { return inner_->presence_of(texts); }));
   }
-  const PixelLabels* pixels() const override {
-    const PixelLabels* const inner = call("pixels", [&] { return inner_->pixels(); });
-    if (inner && !pixels_) pixels_ = std::make_unique<GuardedPixels>(*inner, plugin_);
-    return inner ? pixels_.get() : nullptr;
+  std::string fingerprint() const override {
+    return call("fingerprint", [&] { return inner_->fingerprint(); });
+  }
+  /// Abilities that linex defines are guarded too; those that plugins share among themselves pass.
+  const void* ability(const char* name) const override {
+    const void* const inner = call("ability", [&] { return inner_->ability(name); });
+    if (!inner || std::strcmp(name, PixelLabels::kAbility) != 0) return inner;
+    if (!pixels_)
+      pixels_ = std::make_unique<GuardedPixels>(*static_cast<const PixelLabels*>(inner), plugin_);
+    return offer<PixelLabels>(name, pixels_.get());
   }
 
  private:
@@ -165,6 +184,9 @@ class GuardedSolver final : public Guarded<SparseSolver> {
   SolveReport solve(const Problem& problem, const ExplanationSink& emit) override {
     return call("solve", [&] { return inner_->solve(problem, emit); });
   }
+  const void* ability(const char* name) const override {
+    return call("ability", [&] { return inner_->ability(name); });
+  }
 };
 
 class GuardedEvaluator final : public Guarded<Evaluator> {
@@ -172,6 +194,9 @@ class GuardedEvaluator final : public Guarded<Evaluator> {
   using Guarded::Guarded;
   std::vector<ScoreColumn> evaluate(const EvaluationInput& input) override {
     return call("evaluate", [&] { return inner_->evaluate(input); });
+  }
+  const void* ability(const char* name) const override {
+    return call("ability", [&] { return inner_->ability(name); });
   }
 };
 

@@ -12,7 +12,8 @@
 namespace linex {
 
 /// The same object with every call guarded, what it hands out (presence, pixel labels, model tails)
-/// too. `plugin` is its key. A virtual added to an interface must be forwarded here as well.
+/// too. `plugin` is its key. The test
+/// guarded_overrides refuses a virtual of an interface that is not forwarded here.
 std::shared_ptr<TargetModel> guarded(std::shared_ptr<TargetModel> inner, const std::string& plugin);
 std::shared_ptr<ConceptLabeler> guarded(std::shared_ptr<ConceptLabeler> inner,
                                         const std::string& plugin);

@@ -13,7 +13,7 @@
 namespace linex {
 namespace {
 
-constexpr const char* kTypeNames[] = {"flag", "integer", "real", "text", "choice"};
+constexpr const char* kTypeNames[] = {"flag", "integer", "real", "text", "choice", "path", "paths"};
 
 std::string number_text(const linex_option_spec& spec, double value) {
   if (spec.type == LINEX_OPTION_INTEGER) return std::to_string(static_cast<std::int64_t>(value));
@@ -99,6 +99,10 @@ std::pair<OptionValues::Value, std::string> parse_value(const linex_option_spec&
         throw usage_error(where + "=" + given + " is none of " + spec.choices +
                           did_you_mean(text, split(spec.choices, '|')));
       return {text, text};
+    case LINEX_OPTION_PATH:
+      return {std::filesystem::path(given), given};
+    case LINEX_OPTION_PATHS:
+      return {option::split_paths(given), given};
     default:
       return {given, given};
   }
@@ -155,6 +159,14 @@ ResolvedOptions resolve_options(const OptionSpecs& specs,
     auto [value, text] = parse_value(spec, found->second, where);
     resolved.values.set(spec.name, std::move(value));
     resolved.text.emplace_back(spec.name, std::move(text));
+  }
+  for (const linex_option_spec& spec : specs) {
+    if (!resolved.values.all().count(spec.name)) continue;
+    if (spec.type == LINEX_OPTION_PATH && !resolved.values.path(spec.name).empty())
+      resolved.paths.push_back({spec.name, resolved.values.path(spec.name)});
+    if (spec.type == LINEX_OPTION_PATHS)
+      for (const auto& path : resolved.values.paths(spec.name))
+        resolved.paths.push_back({spec.name, path});
   }
   return resolved;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <utility>
@@ -26,8 +27,16 @@ class OptionSpecs {
   std::size_t count_ = 0;
 };
 
+/// A file or folder that an option names.
+struct OptionPath {
+  std::string name;  ///< of the option
+  std::filesystem::path path;
+};
+
 struct ResolvedOptions {
   OptionValues values;
+  /// Every file and folder that the options name, in the order of declaration.
+  std::vector<OptionPath> paths;
   /// Every option with its value as text, in the order of declaration; for run.ini and reports.
   /// Reading it back gives the same values.
   std::vector<std::pair<std::string, std::string>> text;
@@ -49,7 +58,7 @@ ResolvedOptions resolve_options(const OptionSpecs& specs,
 /// One option as people read it.
 struct OptionHelp {
   std::string name;
-  std::string type;           ///< "flag", "integer", "real", "text", "choice"
+  std::string type;           ///< "flag", "integer", "real", "text", "choice", "path", "paths"
   std::string default_value;  ///< "" for a required one
   std::string range;          ///< "[0, 1]", ">= 0", "a|b|c", or ""
   std::string help;

@@ -204,6 +204,19 @@ std::string abi_difference(const std::string& plugin_tag, const std::string& hos
   return differences.empty() ? "the tags' order differs" : join(differences, ", ");
 }
 
+std::string toolkit_text(std::uint32_t version) {
+  if (version == 0) return "not used";
+  return std::to_string(version >> 16) + "." + std::to_string(version & 0xffff);
+}
+
+bool toolkit_fits(std::uint32_t plugin, std::uint32_t host) {
+  if (plugin == 0) return true;
+  const std::uint32_t major = host >> 16;
+  if (plugin >> 16 != major) return false;
+  // Semantic versioning: before 1.0 a minor version may change anything.
+  return major == 0 ? plugin == host : plugin <= host;
+}
+
 std::string incompatibility(const PluginNote& note) {
   static const char* const kRemedy = "; rebuild it with this linex";
   const linex_plugin_note& raw = note.raw;
@@ -213,6 +226,9 @@ std::string incompatibility(const PluginNote& note) {
   if (raw.api_major != LINEX_API_MAJOR || raw.api_minor > LINEX_API_MINOR)
     return "built for plugin API " + version(raw.api_major, raw.api_minor) +
            " (host: " + version(LINEX_API_MAJOR, LINEX_API_MINOR) + ")" + kRemedy;
+  if (!toolkit_fits(raw.toolkit_version, LINEX_TOOLKIT_VERSION))
+    return "built with toolkit " + toolkit_text(raw.toolkit_version) +
+           " (host: " + toolkit_text(LINEX_TOOLKIT_VERSION) + ")" + kRemedy;
   if (raw.abi_kind != LINEX_ABI_KIND_CXX)
     return "ABI kind " + std::to_string(raw.abi_kind) + " (host: 0)" + kRemedy;
   const std::uint32_t revision = host_revision(note.kind);

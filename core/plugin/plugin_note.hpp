@@ -35,6 +35,11 @@ PluginNote read_plugin_note(const std::filesystem::path& file);
 
 /// Why this host cannot use a plugin with that note, both sides named, or "" when it can.
 std::string incompatibility(const PluginNote& note);
+/// "0.1", or "not used" for 0.
+std::string toolkit_text(std::uint32_t version);
+/// Whether a plugin built with toolkit version `plugin` (0: without) runs with the host's: the same
+/// major version and no newer minor one, before 1.0 the same.
+bool toolkit_fits(std::uint32_t plugin, std::uint32_t host);
 /// The fields that differ between two ABI tags, "cxx11=0 (host: cxx11=1), ...", or "".
 std::string abi_difference(const std::string& plugin_tag, const std::string& host_tag);
 

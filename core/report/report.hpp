@@ -13,6 +13,7 @@
 #include "linex/data.hpp"
 #include "linex/labeler.hpp"
 #include "linex/model.hpp"
+#include "linex/pool.hpp"
 
 namespace linex {
 
@@ -27,7 +28,8 @@ struct ReportMethod {
 };
 
 struct ReportLayer {
-  std::string name, pool;
+  std::string name;
+  Pool pool = Pool::avg;
   torch::Tensor activations;          ///< float32 (N, K), or undefined: texts and scores only
   std::vector<ReportMethod> methods;  ///< one for each of Report::methods
 };

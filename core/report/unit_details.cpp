@@ -118,7 +118,7 @@ std::vector<Thumbnail> add_images(const Report& report, const std::vector<Report
 
   std::map<std::pair<std::size_t, std::int64_t>, SmallMap> map_of;  // (unit's index, row)
   for (std::size_t l = 0; l < report.layers.size() && report.model; ++l) {
-    if (report.layers[l].pool == "first") continue;  // of one token: no map
+    if (report.layers[l].pool == Pool::first) continue;  // of one token: no map
     std::vector<std::pair<std::int64_t, std::int64_t>> wanted;
     std::vector<std::size_t> owner;
     for (std::size_t i = 0; i < units.size(); ++i)

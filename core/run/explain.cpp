@@ -10,21 +10,21 @@ std::vector<Explanation> explain(const LayerJob& job, const Named<ConceptLabeler
                                  const std::filesystem::path& journal_file, const std::string& key,
                                  bool resume, const PluginContext& context, StageClock& clock,
                                  std::map<std::string, double>& figures) {
+  const SolverNeeds needs = solver.object->needs();
+  ProblemParts parts;
+  parts.labeler = labeler.object.get();
+  parts.model = job.model.object.get();
+  parts.data = job.data;
+  parts.activations = job.activations;
+  parts.units = job.units;
+  parts.split = job.split;
+  parts.layer = job.layer;
+  parts.pool = job.pool;
   Problem problem;
-  problem.activations = job.activations;
-  problem.units = job.units;
-  problem.split = job.split;
-  problem.model = job.model.object.get();
-  problem.layer = job.layer;
-  problem.pool = job.pool;
-  problem.data = job.data;
-  problem.labeler = labeler.object.get();
-  const auto needs = solver.object->needs();
-  if (needs.presence && labeler.object)
-    clock.time("concepts", [&] {
-      problem.concepts = labeler.object->concepts();
-      problem.presence = labeler.object->presence();
-    });
+  if (needs.presence)
+    clock.time("concepts", [&] { problem = make_problem(needs, parts); });
+  else
+    problem = make_problem(needs, parts);
 
   Journal journal(journal_file, key, resume);
   std::vector<Explanation> explanations = journal.finished();

@@ -27,7 +27,8 @@ struct Named {
 struct LayerJob {
   Named<TargetModel> model;
   std::shared_ptr<const DataSet> data;  ///< null for recorded matrices
-  std::string layer, pool;
+  std::string layer;
+  Pool pool = Pool::avg;
   torch::Tensor activations;        ///< float32 (N, K)
   std::vector<std::int64_t> units;  ///< to explain, ascending
   Split split;

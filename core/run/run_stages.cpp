@@ -40,7 +40,7 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
   source.model = place.open_model();
   source.recorded = source.model.object->recorded();
   source.layers = parse_layers(options.text("layer"), *source.model.object);
-  source.pool = options.text("pool");
+  source.pool = pool_from_string(options.text("pool"));
   if (!source.recorded.defined()) {
     if (!data)
       throw usage_error("data.root: " + source.model.name +
@@ -63,7 +63,7 @@ void Source::check_units(const std::string& units) const {
   const auto image = load_batch(*data, {0}, model.object->preprocess(), 1);
   const auto outputs = model.object->forward(image, layers, false);
   for (std::size_t l = 0; l < layers.size(); ++l)
-    parse_units(units, pool_output(outputs.layers[l], pool_from_string(pool), layers[l]).size(1));
+    parse_units(units, pool_output(outputs.layers[l], pool, layers[l]).size(1));
 }
 
 void check_rows(const Source& source, const Named<ConceptLabeler>& labeler) {
@@ -83,7 +83,7 @@ RecordedLayers record_activations(Workplace& place, const Source& source, StageC
     } else {
       ActivationRequest request;
       request.layers = source.layers;
-      request.pool = pool_from_string(source.pool);
+      request.pool = source.pool;
       request.logits = logits;
       auto extracted =
           extract_activations(*source.model.object, source.data, request, place.context());

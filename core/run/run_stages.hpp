@@ -17,7 +17,7 @@ struct Source {
   Named<TargetModel> model;
   std::shared_ptr<const DataSet> data;  ///< null for recorded activations
   std::vector<std::string> layers;
-  std::string pool;
+  Pool pool = Pool::avg;
   torch::Tensor recorded;  ///< (N, K) or undefined
 
   std::int64_t rows() const { return recorded.defined() ? recorded.size(0) : data->size(); }

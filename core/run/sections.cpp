@@ -12,7 +12,7 @@ const std::vector<Section>& sections() {
   static const std::vector<Section> all{
       {"run",
        "",
-       {text("out", "linex-out", "folder for everything the run writes"),
+       {path("out", "linex-out", "folder for everything the run writes"),
         integer("seed", 0, 0, no_limit, "the only source of randomness"),
         integer("threads", 0, 0, 4096, "threads to use; 0 = all"),
         text("device", "auto", "auto, cpu, cuda or cuda:N"),
@@ -30,7 +30,7 @@ const std::vector<Section>& sections() {
        "",
        {choice("kind", "image_folder", "image_folder|cifar10|cifar100|places365|csv",
                "layout of the data set"),
-        text("root", "", "folder (csv: file) of the data set; not needed for recorded matrices"),
+        path("root", "", "folder (csv: file) of the data set; not needed for recorded matrices"),
         text("split", "0.7,0.1,0.2",
              "folder with {train,val,test}_ids.{npy,pt}, or fractions shuffled from run.seed"),
         integer("limit", 0, 0, no_limit, "use only the first rows; 0 = all"),

@@ -109,7 +109,7 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
   const OptionValues& run = options("run");
   const std::string level = run.text("log-level");
   log_ = std::make_shared<ConsoleLogger>(level);
-  out_ = run.text("out");
+  out_ = run.path("out");
   if (out_.empty()) throw usage_error("run.out: name a folder for the results");
   settings_.threads = resolve_threads(run.integer("threads"));
   prepare_machine(settings_.threads);
@@ -148,10 +148,10 @@ Named<Interface> Workplace::open_only(const std::string& section_name, const cha
 
 std::shared_ptr<const DataSet> Workplace::open_data() {
   const OptionValues& data = options("data");
-  if (data.text("root").empty()) return nullptr;
+  if (data.path("root").empty()) return nullptr;
   DataOptions request;
   request.kind = data.text("kind");
-  request.root = data.text("root");
+  request.root = data.path("root");
   request.limit = data.integer("limit");
   request.part = data.text("part");
   request.labels = data.text("labels");

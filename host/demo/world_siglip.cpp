@@ -96,16 +96,15 @@ class MatrixPresence final : public Presence {
   explicit MatrixPresence(Tensor values) : values_(std::move(values)) {}
   std::int64_t rows() const override { return values_.size(0); }
   std::int64_t cols() const override { return values_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    const float* values = values_.data_ptr<float>();
-    const std::int64_t width = cols ? n_cols : this->cols();
-    for (std::int64_t i = 0; i < n_rows; ++i)
-      for (std::int64_t j = 0; j < width; ++j)
-        *out++ = values[rows[i] * this->cols() + (cols ? cols[j] : j)];
-  }
 
  private:
+  void do_read(Ids rows, const Columns& cols, float* out) const override {
+    const float* values = values_.data_ptr<float>();
+    for (const std::int64_t row : rows)
+      for (std::int64_t j = 0; j < cols.count(this->cols()); ++j)
+        *out++ = values[row * this->cols() + cols[j]];
+  }
+
   Tensor values_;
 };
 

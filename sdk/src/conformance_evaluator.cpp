@@ -50,7 +50,7 @@ std::vector<Check> check_evaluator(const Make<Evaluator>& make, const Setup& set
   input.simulator = simulator.get();
   input.model = network.get();
   input.layer = "features";
-  input.pool = "avg";
+  input.pool = Pool::avg;
   input.data = images();
   const auto evaluate = [&](const EvaluationInput& given, int threads) {
     RunSettings run;

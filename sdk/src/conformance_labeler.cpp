@@ -9,11 +9,9 @@ namespace linex::conformance {
 namespace {
 
 std::vector<float> read(const Presence& presence, const std::vector<std::int64_t>& rows,
-                        const std::vector<std::int64_t>* cols) {
-  const auto n_cols = cols ? static_cast<std::int64_t>(cols->size()) : presence.cols();
-  std::vector<float> out(rows.size() * static_cast<std::size_t>(n_cols));
-  presence.read(rows.data(), static_cast<std::int64_t>(rows.size()), cols ? cols->data() : nullptr,
-                n_cols, out.data());
+                        const Columns& cols) {
+  std::vector<float> out(rows.size() * static_cast<std::size_t>(cols.count(presence.cols())));
+  presence.read(rows, cols, out.data());
   return out;
 }
 
@@ -49,7 +47,7 @@ std::vector<Check> check_labeler(const Make<ConceptLabeler>& make, const Setup& 
     require(presence->rows() == data->size(), std::to_string(presence->rows()) + " rows for " +
                                                   std::to_string(data->size()) + " images");
     for (const std::string& name : names) require(!name.empty(), "a concept has no name");
-    full = read(*presence, all_indices(presence->rows()), nullptr);
+    full = read(*presence, all_indices(presence->rows()), Columns::all());
     for (const float value : full) require(std::isfinite(value), "a presence is not finite");
   }) == Outcome::passed;
   if (!readable) return runner.finish();
@@ -58,12 +56,20 @@ std::vector<Check> check_labeler(const Make<ConceptLabeler>& make, const Setup& 
   const auto at = [&](std::int64_t row, std::int64_t col) { return full[row * n_cols + col]; };
   runner.run("parts equal the whole", [&] {
     const std::vector<std::int64_t> rows{1, 5, data->size() - 1}, cols{presence->cols() - 1, 0};
-    const std::vector<float> part = read(*presence, rows, &cols);
+    const std::vector<float> part = read(*presence, rows, cols);
     for (std::size_t i = 0; i < rows.size(); ++i)
       for (std::size_t j = 0; j < cols.size(); ++j)
         require(part[i * cols.size() + j] == at(rows[i], cols[j]),
                 "row " + std::to_string(rows[i]) + ", column " + std::to_string(cols[j]) +
                     " differs when read alone");
+  });
+  runner.run("no column, nothing written", [&] {
+    float untouched = 7;
+    presence->read(all_indices(presence->rows()), std::vector<std::int64_t>{}, &untouched);
+    require(untouched == 7, "reading an empty list of columns wrote values");
+  });
+  runner.run("fingerprint", [&] {
+    require(labeler->fingerprint() == make(context)->fingerprint(), "it changes");
   });
   runner.run("ones equal the values", [&] {
     std::vector<std::int64_t> ones, expected;
@@ -84,7 +90,7 @@ std::vector<Check> check_labeler(const Make<ConceptLabeler>& make, const Setup& 
     const auto first_of_name = std::find(names.begin(), names.end(), last) - names.begin();
     const auto chosen = labeler->presence_of({last, names.front()});
     require(chosen && chosen->cols() == 2 && chosen->rows() == data->size(), "wrong shape");
-    const std::vector<float> values = read(*chosen, all_indices(data->size()), nullptr);
+    const std::vector<float> values = read(*chosen, all_indices(data->size()), Columns::all());
     for (std::int64_t row = 0; row < data->size(); ++row) {
       const float expected = at(row, first_of_name);
       require(std::abs(values[2 * row] - expected) <=
@@ -96,7 +102,8 @@ std::vector<Check> check_labeler(const Make<ConceptLabeler>& make, const Setup& 
     const auto again = make(context);
     again->attach(data);
     require(again->concepts() == names, "other names");
-    require(read(*again->presence(), all_indices(data->size()), nullptr) == full, "other values");
+    require(read(*again->presence(), all_indices(data->size()), Columns::all()) == full,
+            "other values");
   });
   runner.run("same bytes on three threads", [&] {
     RunSettings run;
@@ -104,7 +111,8 @@ std::vector<Check> check_labeler(const Make<ConceptLabeler>& make, const Setup& 
     const TestContext wide(setup.options, run);
     const auto again = make(wide);
     again->attach(data);
-    require(read(*again->presence(), all_indices(data->size()), nullptr) == full, "other values");
+    require(read(*again->presence(), all_indices(data->size()), Columns::all()) == full,
+            "other values");
   });
   return runner.finish();
 }

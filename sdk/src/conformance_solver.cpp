@@ -3,6 +3,7 @@
 #include <array>
 #include <exception>
 #include <numeric>
+#include <optional>
 #include <thread>
 
 #include "conformance_runner.hpp"
@@ -13,26 +14,26 @@ namespace {
 
 using Explanations = std::vector<Explanation>;
 
-Problem make_problem(const SolverNeeds& needs, std::int64_t rows = kRows) {
-  Problem problem;
-  const torch::Tensor presence = concept_matrix(rows);
-  problem.concepts = concept_names();
-  problem.presence = matrix_presence(presence);
-  problem.activations = planted_activations(presence);
-  problem.units = {0, 1, 2, 3, 4, 6, 7};
-  problem.split = split_rows(rows);
-  if (needs.model) {
-    static const auto shared_model = model();
-    static const auto shared_labeler = labeler();
-    problem.model = shared_model.get();
-    problem.labeler = shared_labeler.get();
-    problem.layer = "features";
-    problem.pool = "avg";
-    problem.data = images();
-    problem.activations = model_activations();
+/// What the checks lend to a solver, made into its problem as the host does it.
+struct Lent {
+  explicit Lent(const SolverNeeds& needs, std::int64_t rows = kRows)
+      : concepts(labeler(rows)), network(model()) {
+    ProblemParts parts;
+    parts.labeler = concepts.get();
+    parts.model = network.get();
+    parts.data = images();
+    parts.activations =
+        needs.model ? model_activations() : planted_activations(concept_matrix(rows));
+    parts.units = {0, 1, 2, 3, 4, 6, 7};
+    parts.split = split_rows(rows);
+    parts.layer = "features";
+    parts.pool = Pool::avg;
+    problem = make_problem(needs, parts);
   }
-  return problem;
-}
+  std::shared_ptr<ConceptLabeler> concepts;
+  std::shared_ptr<TargetModel> network;
+  Problem problem;
+};
 
 Explanations solve(const Make<SparseSolver>& make, const Setup& setup, const Problem& problem,
                    int threads = 1) {
@@ -84,7 +85,8 @@ void require_close(const Explanation& a, const Explanation& b, double tolerance)
   require(close, describe(a) + " is not " + describe(b));
 }
 
-void require_well_formed(const Explanations& all, const Problem& problem) {
+void require_well_formed(const Explanations& all) {
+  const auto known = concept_names();
   for (const Explanation& e : all) {
     require(std::isfinite(e.bias), describe(e) + ": the bias is not finite");
     require(e.status != Status::ok || !e.terms.empty() || !e.text.empty(),
@@ -93,7 +95,6 @@ void require_well_formed(const Explanations& all, const Problem& problem) {
       require(std::isfinite(e.terms[t].weight), describe(e) + ": a weight is not finite");
       require(t == 0 || e.terms[t - 1].weight >= e.terms[t].weight,
               describe(e) + ": weights do not descend");
-      const auto& known = problem.concepts;
       require(!e.text.empty() ||
                   std::find(known.begin(), known.end(), e.terms[t].concept_name) != known.end(),
               describe(e) + ": a term that is none of the concepts");
@@ -117,8 +118,9 @@ class FailingPresence final : public Presence {
  public:
   std::int64_t rows() const override { return kRows; }
   std::int64_t cols() const override { return kConcepts; }
-  void read(const std::int64_t*, std::int64_t, const std::int64_t*, std::int64_t,
-            float*) const override {
+
+ private:
+  void do_read(Ids, const Columns&, float*) const override {
     throw input_error("presence is not finite in row 7, column 3");
   }
 };
@@ -128,12 +130,14 @@ class FailingPresence final : public Presence {
 std::vector<Check> check_solver(const Make<SparseSolver>& make, const Setup& setup) {
   Runner runner(setup);
   SolverNeeds needs;
+  std::optional<Lent> lent;
   Problem problem;
   Explanations expected;
   const bool opened = runner.open("create", [&] {
     const TestContext context(setup.options);
     needs = make(context)->needs();
-    problem = make_problem(needs);
+    lent.emplace(needs);
+    problem = lent->problem;
   });
   if (!opened || !runner.open("solve", [&] { expected = solve(make, setup, problem); }))
     return runner.finish();
@@ -147,7 +151,7 @@ std::vector<Check> check_solver(const Make<SparseSolver>& make, const Setup& set
               "explanation " + std::to_string(i) + " is of unit " +
                   std::to_string(expected[i].unit) + ", not " + std::to_string(problem.units[i]));
   });
-  runner.run("well-formed explanations", [&] { require_well_formed(expected, problem); });
+  runner.run("well-formed explanations", [&] { require_well_formed(expected); });
   runner.run("dead and constant units have a status", [&] {
     if (needs.model) throw Skip{"the units come from a model"};
     for (const Explanation& e : expected)
@@ -164,6 +168,7 @@ std::vector<Check> check_solver(const Make<SparseSolver>& make, const Setup& set
     require_same(solve(make, setup, rest), Explanations(expected.begin() + 3, expected.end()));
   });
   runner.run("permuted concepts", [&] {
+    if (!needs.presence) throw Skip{"it does not read presence"};
     Problem permuted = problem;
     std::vector<std::int64_t> order(kConcepts);
     std::iota(order.begin(), order.end(), 0);
@@ -178,19 +183,20 @@ std::vector<Check> check_solver(const Make<SparseSolver>& make, const Setup& set
   });
   runner.run("fewer rows than concepts", [&] {
     if (needs.model) throw Skip{"the rows are those of a data set"};
-    const Problem small = make_problem(needs, 10);
+    const Lent small(needs, 10);
     try {
-      require_well_formed(solve(make, setup, small), small);
+      require_well_formed(solve(make, setup, small.problem));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::input) throw;  // refusing them is fine
     }
   });
   runner.run("NaN in an activation", [&] {
+    if (!needs.activations) throw Skip{"it does not read activations"};
     Problem poisoned = problem;
     poisoned.activations = problem.activations.clone();
     poisoned.activations[problem.split.train[0]][0] = std::nan("");
     try {
-      require_well_formed(solve(make, setup, poisoned), poisoned);
+      require_well_formed(solve(make, setup, poisoned));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::input) throw;
     }

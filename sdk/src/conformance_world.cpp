@@ -12,13 +12,6 @@ class MatrixPresence final : public Presence {
   explicit MatrixPresence(torch::Tensor matrix) : matrix_(matrix.contiguous()) {}
   std::int64_t rows() const override { return matrix_.size(0); }
   std::int64_t cols() const override { return matrix_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    const float* values = matrix_.data_ptr<float>();
-    for (std::int64_t i = 0; i < n_rows; ++i)
-      for (std::int64_t j = 0; j < n_cols; ++j)
-        *out++ = values[rows[i] * matrix_.size(1) + (cols ? cols[j] : j)];
-  }
   bool ones(std::int64_t row, std::vector<std::int64_t>& ones) const override {
     ones.clear();
     const float* values = matrix_.data_ptr<float>() + row * matrix_.size(1);
@@ -28,6 +21,13 @@ class MatrixPresence final : public Presence {
   }
 
  private:
+  void do_read(Ids rows, const Columns& cols, float* out) const override {
+    const float* values = matrix_.data_ptr<float>();
+    for (const std::int64_t row : rows)
+      for (std::int64_t j = 0; j < cols.count(this->cols()); ++j)
+        *out++ = values[row * matrix_.size(1) + cols[j]];
+  }
+
   torch::Tensor matrix_;
 };
 
@@ -112,9 +112,13 @@ class SmallModel final : public TargetModel {
 
 class KnownConcepts final : public ConceptLabeler {
  public:
+  explicit KnownConcepts(torch::Tensor matrix) : presence_(matrix_presence(std::move(matrix))) {}
   void attach(std::shared_ptr<const DataSet>) override {}
   std::vector<std::string> concepts() const override { return concept_names(); }
-  std::shared_ptr<const Presence> presence() override { return matrix_presence(concept_matrix()); }
+  std::shared_ptr<const Presence> presence() override { return presence_; }
+
+ private:
+  std::shared_ptr<const Presence> presence_;
 };
 
 }  // namespace
@@ -170,7 +174,9 @@ Split split_rows(std::int64_t rows) {
 
 std::shared_ptr<const DataSet> images() { return std::make_shared<NoiseImages>(); }
 std::shared_ptr<TargetModel> model() { return std::make_shared<SmallModel>(); }
-std::shared_ptr<ConceptLabeler> labeler() { return std::make_shared<KnownConcepts>(); }
+std::shared_ptr<ConceptLabeler> labeler(std::int64_t rows) {
+  return std::make_shared<KnownConcepts>(concept_matrix(rows));
+}
 
 torch::Tensor model_activations() {
   const torch::Tensor pixels =

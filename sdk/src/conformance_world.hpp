@@ -37,8 +37,8 @@ Split split_rows(std::int64_t rows);
 std::shared_ptr<const DataSet> images();
 /// Layer "features" (n, kUnits, 4, 4) and a linear head over its average.
 std::shared_ptr<TargetModel> model();
-/// Knows concept_names() on the rows of images().
-std::shared_ptr<ConceptLabeler> labeler();
+/// Knows concept_names() on concept_matrix(rows); kRows are those of images().
+std::shared_ptr<ConceptLabeler> labeler(std::int64_t rows = kRows);
 /// model() over images(), averaged: float32 (kRows, kUnits).
 torch::Tensor model_activations();
 

@@ -10,6 +10,7 @@
 #include "linex/labeler.hpp"
 #include "linex/model.hpp"
 #include "linex/pixel_labels.hpp"
+#include "linex/pool.hpp"
 #include "linex/solver.hpp"
 
 namespace linex {
@@ -19,7 +20,6 @@ Logger::~Logger() = default;
 Progress::~Progress() = default;
 PluginContext::~PluginContext() = default;
 DataSet::~DataSet() = default;
-Presence::~Presence() = default;
 ModelTail::~ModelTail() = default;
 TargetModel::~TargetModel() = default;
 ConceptLabeler::~ConceptLabeler() = default;
@@ -76,6 +76,12 @@ double OptionValues::real(const std::string& name) const {
 const std::string& OptionValues::text(const std::string& name) const {
   return get_option<std::string>(values_, name, "text");
 }
+const std::filesystem::path& OptionValues::path(const std::string& name) const {
+  return get_option<std::filesystem::path>(values_, name, "a path");
+}
+const OptionValues::Paths& OptionValues::paths(const std::string& name) const {
+  return get_option<Paths>(values_, name, "a list of paths");
+}
 void OptionValues::set(const std::string& name, Value value) { values_[name] = std::move(value); }
 
 void check_cancelled(const PluginContext& context) {
@@ -95,41 +101,33 @@ std::string Preprocess::describe() const {
   return text;
 }
 
+const char* to_string(Pool pool) noexcept {
+  return pool == Pool::avg ? "avg" : pool == Pool::max ? "max" : "first";
+}
+
+Pool pool_from_string(const std::string& word) {
+  for (const Pool pool : {Pool::avg, Pool::max, Pool::first})
+    if (word == to_string(pool)) return pool;
+  throw usage_error("model.pool is '" + word + "'; use avg, max or first");
+}
+
+const void* PluginContext::ability(const char*) const { return nullptr; }
+const void* DataSet::ability(const char*) const { return nullptr; }
+const void* ModelTail::ability(const char*) const { return nullptr; }
+const void* TargetModel::ability(const char*) const { return nullptr; }
+const void* ConceptLabeler::ability(const char*) const { return nullptr; }
+const void* SparseSolver::ability(const char*) const { return nullptr; }
+const void* Evaluator::ability(const char*) const { return nullptr; }
+
 LinearHead TargetModel::linear_head(const std::string&) const { return {}; }
 torch::Tensor TargetModel::recorded() const { return {}; }
-
-bool Presence::ones(std::int64_t, std::vector<std::int64_t>&) const { return false; }
 
 bool ConceptLabeler::knows(const std::string& text) const {
   const auto names = concepts();
   return std::find(names.begin(), names.end(), text) != names.end();
 }
 
-namespace {
-
-/// Some columns of another source.
-class ColumnSubset final : public Presence {
- public:
-  ColumnSubset(std::shared_ptr<const Presence> all, std::vector<std::int64_t> columns)
-      : all_(std::move(all)), columns_(std::move(columns)) {}
-  std::int64_t rows() const override { return all_->rows(); }
-  std::int64_t cols() const override { return static_cast<std::int64_t>(columns_.size()); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    if (!cols) return all_->read(rows, n_rows, columns_.data(), this->cols(), out);
-    std::vector<std::int64_t> mapped(static_cast<std::size_t>(n_cols));
-    for (std::int64_t j = 0; j < n_cols; ++j) mapped[j] = columns_[cols[j]];
-    all_->read(rows, n_rows, mapped.data(), n_cols, out);
-  }
-
- private:
-  std::shared_ptr<const Presence> all_;
-  std::vector<std::int64_t> columns_;
-};
-
-}  // namespace
-
-const PixelLabels* ConceptLabeler::pixels() const { return nullptr; }
+std::string ConceptLabeler::fingerprint() const { return ""; }
 
 std::shared_ptr<const Presence> ConceptLabeler::presence_of(const std::vector<std::string>& texts) {
   std::unordered_map<std::string, std::int64_t> column;
@@ -142,7 +140,7 @@ std::shared_ptr<const Presence> ConceptLabeler::presence_of(const std::vector<st
       throw input_error("the simulator does not know the concept '" + text + "'");
     columns.push_back(found->second);
   }
-  return std::make_shared<ColumnSubset>(presence(), std::move(columns));
+  return select_columns(presence(), std::move(columns));
 }
 
 }  // namespace linex

@@ -6,7 +6,7 @@ struct MySolver final : linex::SparseSolver {
   linex::SolveReport solve(const linex::Problem& in, const linex::ExplanationSink& emit) override {
     const int64_t rows = in.split.train.size(), cols = in.concepts.size();
     torch::Tensor x = torch::empty({rows, cols});
-    in.presence->read(in.split.train.data(), rows, nullptr, cols, x.data_ptr<float>());
+    in.presence->read(in.split.train, linex::Columns::all(), x.data_ptr<float>());
     x = torch::nan_to_num((x - x.mean(0)) / x.std(0));
     const torch::Tensor y = in.activations.index_select(0, torch::tensor(in.split.train));
     for (size_t i = in.finished; i < in.units.size(); ++i) {

@@ -88,7 +88,7 @@ int main(int argc, char** argv) {
   input.model = model.get();
   input.simulator = labeler.get();
   input.layer = argv[3];
-  input.pool = "avg";
+  input.pool = linex::Pool::avg;
   input.split = make_split("0.7,0.1,0.2", input.data->size(), 0);
   input.activations = test::activations_of(*model, input.data, input.layer);
   for (std::int64_t unit = 0; unit < input.activations.size(1); ++unit)

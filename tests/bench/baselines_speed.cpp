@@ -50,19 +50,20 @@ class Cosines final : public linex::Presence {
         texts_((texts / texts.norm(2, {1}, true)).t().contiguous()) {}
   std::int64_t rows() const override { return images_.size(0); }
   std::int64_t cols() const override { return texts_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
+
+ private:
+  void do_read(linex::Ids rows, const linex::Columns& cols, float* out) const override {
     const torch::NoGradGuard no_gradients;
+    const std::int64_t n_rows = rows.size(), n_cols = cols.count(this->cols());
     auto some = torch::empty({n_rows, images_.size(1)});
     for (std::int64_t i = 0; i < n_rows; ++i)
       std::copy_n(images_.data_ptr<float>() + rows[i] * images_.size(1), images_.size(1),
                   some.data_ptr<float>() + i * images_.size(1));
-    auto to = at::from_blob(out, {n_rows, cols ? n_cols : this->cols()});
+    auto to = at::from_blob(out, {n_rows, n_cols});
     // A block of consecutive concepts is all that clip_dissect asks for.
-    at::mm_out(to, some, cols ? texts_.narrow(1, cols[0], n_cols) : texts_);
+    at::mm_out(to, some, cols.is_all() ? texts_ : texts_.narrow(1, cols[0], n_cols));
   }
 
- private:
   torch::Tensor images_, texts_;
 };
 

@@ -29,7 +29,7 @@ class ConceptMetrics final : public linex::Evaluator {
       option::integer("sample", 25, 1, 1000000, "top-and-random: rows drawn of either kind"),
       option::flag("sanity", false,
                    "spoil the concepts and tell which metrics notice: missing and extra labels"),
-      option::text("concept_images", "",
+      option::path("concept_images", "",
                    "folder with one sub-folder of images a concept: adds CoSy's AUC and MAD "
                    "against the test images")};
 
@@ -111,7 +111,7 @@ class ConceptMetrics final : public linex::Evaluator {
         if (status[i] == Status::ok) scored.push_back(trials[i]);
       report_sanity(linex::judge_sanity(scored));
     }
-    if (const auto& folder = context_.options().text("concept_images"); !folder.empty())
+    if (const auto& folder = context_.options().path("concept_images"); !folder.empty())
       for (auto& column : linex_metrics::two_set_columns(input, folder, context_))
         columns.push_back(std::move(column));
     return columns;

@@ -27,7 +27,7 @@ std::vector<linex::ScoreColumn> two_set_columns(const linex::EvaluationInput& in
                              " needs one sub-folder of images for each concept");
   linex::ActivationRequest request;
   request.layers = {input.layer};
-  request.pool = linex::pool_from_string(input.pool);
+  request.pool = input.pool;
   const auto shown =
       linex::extract_activations(*input.model, images, request, context).layers.front().t();
   const auto control =

@@ -121,7 +121,7 @@ class SimulationAblation final : public linex::Evaluator {
       facts[i] = {values.mean().item<double>(), values.std().item<double>(), correlations[i]};
     }
 
-    const auto head = context_.options().text("head") == "auto" && input.pool == "avg"
+    const auto head = context_.options().text("head") == "auto" && input.pool == linex::Pool::avg
                           ? input.model->linear_head(input.layer)
                           : linex::LinearHead{};
     std::vector<Scores> scores = head.weight.defined()

@@ -5,14 +5,15 @@
 #include <unordered_map>
 
 #include "linex/plugin.hpp"
+#include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/text/vocabulary.hpp"
 
 namespace {
 
 using linex::input_error;
+using linex::option::path;
 using linex::option::required;
-using linex::option::text;
 
 /// Which captions hold a word, a bit an image.
 class WordIndex {
@@ -55,20 +56,20 @@ class CaptionPresence final : public linex::Presence {
   }
   std::int64_t rows() const override { return index_->rows(); }
   std::int64_t cols() const override { return static_cast<std::int64_t>(words_.size()); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    const std::int64_t width = cols ? n_cols : this->cols();
-    for (std::int64_t i = 0; i < n_rows; ++i)
+
+ private:
+  void do_read(linex::Ids rows, const linex::Columns& cols, float* out) const override {
+    const std::int64_t width = cols.count(this->cols());
+    for (const std::int64_t row : rows)
       for (std::int64_t j = 0; j < width; ++j) {
-        const auto& words = words_[static_cast<std::size_t>(cols ? cols[j] : j)];
+        const auto& words = words_[static_cast<std::size_t>(cols[j])];
         float present = 0;
         for (const auto* word : words)
-          present += (*word)[static_cast<std::size_t>(rows[i])] ? 1.0F : 0.0F;
+          present += (*word)[static_cast<std::size_t>(row)] ? 1.0F : 0.0F;
         *out++ = words.empty() ? 0.0F : present / static_cast<float>(words.size());
       }
   }
 
- private:
   std::shared_ptr<const WordIndex> index_;
   std::vector<std::vector<const std::vector<bool>*>> words_;
 };
@@ -76,13 +77,14 @@ class CaptionPresence final : public linex::Presence {
 class Captions final : public linex::ConceptLabeler {
  public:
   static constexpr std::array kOptions{
-      required(text("captions", "", "list of captions, one line an image")),
-      required(text("names", "", "list of the concepts, words or phrases, one a line")),
+      required(path("captions", "", "list of captions, one line an image")),
+      required(path("names", "", "list of the concepts, words or phrases, one a line")),
   };
 
   explicit Captions(const linex::PluginContext& context)
-      : file_(context.options().text("captions")),
-        names_(linex::read_list(context.options().text("names"))) {
+      : file_(context.options().path("captions").string()),
+        names_file_(context.options().path("names").string()),
+        names_(linex::read_list(names_file_)) {
     while (!names_.empty() && names_.back().empty()) names_.pop_back();
     const auto captions = linex::read_list(file_);
     if (captions.empty()) throw input_error("labeler captions: " + file_ + " has no line");
@@ -99,13 +101,14 @@ class Captions final : public linex::ConceptLabeler {
   bool knows(const std::string& text) const override {
     return !index_->telling_words(text).empty();
   }
+  std::string fingerprint() const override { return linex::sha256_of_paths({file_, names_file_}); }
   std::shared_ptr<const linex::Presence> presence_of(
       const std::vector<std::string>& texts) override {
     return std::make_shared<CaptionPresence>(index_, texts);
   }
 
  private:
-  std::string file_;
+  std::string file_, names_file_;
   std::vector<std::string> names_;
   std::shared_ptr<const WordIndex> index_;
 };

@@ -1,5 +1,6 @@
 // Presence from anybody's embeddings of images and concepts: two recorded matrices.
 #include "linex/plugin.hpp"
+#include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
@@ -8,9 +9,9 @@ namespace {
 
 using linex::input_error;
 using linex::option::choice;
+using linex::option::path;
 using linex::option::real;
 using linex::option::required;
-using linex::option::text;
 
 /// The rows of a recorded matrix, each of length one.
 torch::Tensor unit_rows(const std::string& file) {
@@ -24,9 +25,9 @@ torch::Tensor unit_rows(const std::string& file) {
 class Embeddings final : public linex::ConceptLabeler {
  public:
   static constexpr std::array kOptions{
-      required(text("images", "", ".npy with the embeddings of N images (N, E), of any length")),
-      required(text("texts", "", ".npy with the embeddings of C concepts (C, E)")),
-      required(text("names", "", "list of the C concept names, one a line")),
+      required(path("images", "", ".npy with the embeddings of N images (N, E), of any length")),
+      required(path("texts", "", ".npy with the embeddings of C concepts (C, E)")),
+      required(path("names", "", "list of the C concept names, one a line")),
       real("a", 60, 1e-6, 1e6, "presence = sigmoid(a (cos + b)); the default is SigLIP L/16-384's"),
       real("b", -0.09, -1e3, 1e3, "see a"),
       choice("presence", "sigmoid", "sigmoid|cosine",
@@ -35,19 +36,20 @@ class Embeddings final : public linex::ConceptLabeler {
 
   explicit Embeddings(const linex::PluginContext& context) {
     const linex::OptionValues& options = context.options();
-    images_file_ = options.text("images");
-    const std::string &texts_file = options.text("texts"), &names_file = options.text("names");
-    names_ = linex::read_list(names_file);
-    const torch::Tensor images = unit_rows(images_file_), texts = unit_rows(texts_file);
+    images_file_ = options.path("images").string();
+    texts_file_ = options.path("texts").string();
+    names_file_ = options.path("names").string();
+    names_ = linex::read_list(names_file_);
+    const torch::Tensor images = unit_rows(images_file_), texts = unit_rows(texts_file_);
     const auto count = static_cast<std::size_t>(texts.size(0));
     while (names_.size() > count && names_.back().empty()) names_.pop_back();
     if (images.size(1) != texts.size(1))
       throw input_error("labeler embeddings: " + images_file_ + " has embeddings of " +
-                        std::to_string(images.size(1)) + " numbers, " + texts_file + " of " +
+                        std::to_string(images.size(1)) + " numbers, " + texts_file_ + " of " +
                         std::to_string(texts.size(1)) + "; record both with one model");
     if (names_.size() != count)
-      throw input_error("labeler embeddings: " + names_file + " has " +
-                        std::to_string(names_.size()) + " names, " + texts_file + " has " +
+      throw input_error("labeler embeddings: " + names_file_ + " has " +
+                        std::to_string(names_.size()) + " names, " + texts_file_ + " has " +
                         std::to_string(count) + " rows");
     std::optional<linex::Sigmoid> sigmoid;
     if (options.text("presence") == "sigmoid")
@@ -63,9 +65,12 @@ class Embeddings final : public linex::ConceptLabeler {
   }
   std::vector<std::string> concepts() const override { return names_; }
   std::shared_ptr<const linex::Presence> presence() override { return presence_; }
+  std::string fingerprint() const override {
+    return linex::sha256_of_paths({images_file_, texts_file_, names_file_});
+  }
 
  private:
-  std::string images_file_;
+  std::string images_file_, texts_file_, names_file_;
   std::vector<std::string> names_;
   std::shared_ptr<const linex::EmbeddingPresence> presence_;
 };

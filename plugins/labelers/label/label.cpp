@@ -1,4 +1,4 @@
-// Concepts from class labels: one column a class, then one a superclass (reference.md §1.3).
+// Concepts from class labels: one column a class, then one a superclass (docs/methods.md §1.3).
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -27,24 +27,22 @@ class LabelPresence final : public linex::Presence {
     return true;
   }
 
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
+ private:
+  void do_read(linex::Ids rows, const linex::Columns& cols, float* out) const override {
     std::vector<std::int64_t> present;
     std::vector<float> row(static_cast<std::size_t>(cols_));
-    for (std::int64_t i = 0; i < n_rows; ++i) {
-      ones(rows[i], present);
+    for (const std::int64_t id : rows) {
+      ones(id, present);
       std::fill(row.begin(), row.end(), 0.0F);
       for (const auto column : present) row[static_cast<std::size_t>(column)] = 1.0F;
-      if (!cols) {
-        std::copy(row.begin(), row.end(), out + i * cols_);
+      if (cols.is_all()) {
+        out = std::copy(row.begin(), row.end(), out);
         continue;
       }
-      for (std::int64_t j = 0; j < n_cols; ++j)
-        out[i * n_cols + j] = row[static_cast<std::size_t>(cols[j])];
+      for (const std::int64_t column : cols.ids()) *out++ = row[static_cast<std::size_t>(column)];
     }
   }
 
- private:
   std::vector<std::int64_t> labels_;
   std::vector<std::vector<std::int64_t>> columns_of_label_;
   std::int64_t cols_;
@@ -53,17 +51,17 @@ class LabelPresence final : public linex::Presence {
 class Label final : public linex::ConceptLabeler {
  public:
   static constexpr std::array kOptions{
-      linex::option::text("names", "",
+      linex::option::path("names", "",
                           "list of class names, one a line; default: the data set's own"),
-      linex::option::text("hierarchy", "",
+      linex::option::path("hierarchy", "",
                           "JSON file {\"superclass\": [class ids], ...}; none if empty"),
-      linex::option::text("labels", "", ".npy of class ids (N), for data without images"),
+      linex::option::path("labels", "", ".npy of class ids (N), for data without images"),
   };
 
   explicit Label(const linex::PluginContext& context)
-      : names_file_(context.options().text("names")),
-        hierarchy_file_(context.options().text("hierarchy")),
-        labels_file_(context.options().text("labels")) {}
+      : names_file_(context.options().path("names").string()),
+        hierarchy_file_(context.options().path("hierarchy").string()),
+        labels_file_(context.options().path("labels").string()) {}
 
   void attach(std::shared_ptr<const linex::DataSet> data) override {
     std::vector<std::int64_t> labels;
@@ -114,6 +112,9 @@ class Label final : public linex::ConceptLabeler {
 
   std::vector<std::string> concepts() const override { return names_; }
   std::shared_ptr<const linex::Presence> presence() override { return presence_; }
+  std::string fingerprint() const override {
+    return linex::sha256_of_paths({names_file_, hierarchy_file_, labels_file_});
+  }
 
  private:
   static std::vector<std::int64_t> read_labels(const std::string& file) {

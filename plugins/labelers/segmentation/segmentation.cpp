@@ -6,6 +6,7 @@
 #include <set>
 
 #include "linex/plugin.hpp"
+#include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/explanations/broden_label.hpp"
@@ -13,6 +14,8 @@
 namespace {
 
 using linex::option::choice;
+using linex::option::path;
+using linex::option::paths;
 using linex::option::text;
 
 /// Sparse rows: an image shows a few of the labels.
@@ -31,19 +34,20 @@ class SharePresence final : public linex::Presence {
     for (const auto& [label, share] : rows_[static_cast<std::size_t>(row)]) ones.push_back(label);
     return true;
   }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
-    std::vector<float> whole(cols ? static_cast<std::size_t>(cols_) : 0);
-    for (std::int64_t i = 0; i < n_rows; ++i) {
-      float* const row = cols ? whole.data() : out + i * cols_;
+
+ private:
+  void do_read(linex::Ids rows, const linex::Columns& cols, float* out) const override {
+    std::vector<float> whole(cols.is_all() ? 0 : static_cast<std::size_t>(cols_));
+    const std::int64_t width = cols.count(cols_);
+    for (const std::int64_t id : rows) {
+      float* const row = cols.is_all() ? out : whole.data();
       std::fill_n(row, cols_, 0.0F);
-      for (const auto& [label, share] : rows_[static_cast<std::size_t>(rows[i])])
-        row[label] = share;
-      for (std::int64_t j = 0; cols && j < n_cols; ++j) out[i * n_cols + j] = row[cols[j]];
+      for (const auto& [label, share] : rows_[static_cast<std::size_t>(id)]) row[label] = share;
+      for (std::int64_t j = 0; j < cols.ids().size(); ++j) out[j] = row[cols[j]];
+      out += width;
     }
   }
 
- private:
   std::vector<Row> rows_;
   std::int64_t cols_;
   bool binary_;
@@ -56,35 +60,32 @@ std::vector<std::string> list(const std::string& text) {
   return items;
 }
 
-std::vector<std::filesystem::path> paths(const std::string& text) {
-  const auto items = list(text);
-  return {items.begin(), items.end()};
-}
-
 class SegmentationLabeler final : public linex::ConceptLabeler, public linex::PixelLabels {
  public:
   static constexpr std::array kOptions{
-      text("broden", "", "folder in Broden's format (index.csv, label.csv, c_*.csv)"),
+      path("broden", "", "folder in Broden's format (index.csv, label.csv, c_*.csv)"),
       text("categories", "", "of Broden, e.g. object,part,scene,texture,color; default: all"),
-      text("masks", "", "folders (a comma list) of label maps, <image name>.png, 8-bit grey"),
-      text("names", "", "names of the label maps' values from 0, one a line, or name<tab>category"),
+      paths("masks", "", "folders (a comma list) of label maps, <image name>.png, 8-bit grey"),
+      path("names", "", "names of the label maps' values from 0, one a line, or name<tab>category"),
       text("ignore", "", "names that are no labels, e.g. Unlabelled"),
       choice("presence", "share", "share|any",
              "share of an image's pixels with the label, or 1 where there are any"),
   };
 
   explicit SegmentationLabeler(const linex::PluginContext& context)
-      : threads_(context.run().threads), binary_(context.options().text("presence") == "any") {
+      : context_(context),
+        threads_(context.run().threads),
+        binary_(context.options().text("presence") == "any") {
     const auto& options = context.options();
-    const std::string& broden = options.text("broden");
-    const std::string& masks = options.text("masks");
+    const auto& broden = options.path("broden");
+    const auto& masks = options.paths("masks");
     if (broden.empty() == masks.empty())
       throw linex::usage_error(
           "labeler segmentation: give labeler.broden=FOLDER or labeler.masks=FOLDER with "
           "labeler.names=FILE");
-    if (!masks.empty() && options.text("names").empty())
+    if (!masks.empty() && options.path("names").empty())
       throw linex::usage_error("labeler segmentation: labeler.masks needs labeler.names=FILE");
-    source_ = broden.empty() ? linex::open_label_maps(paths(masks), options.text("names"),
+    source_ = broden.empty() ? linex::open_label_maps(masks, options.path("names"),
                                                       list(options.text("ignore")))
                              : linex::open_broden(broden, list(options.text("categories")));
     std::set<std::string> others;  // plain names of what is no scene
@@ -101,7 +102,15 @@ class SegmentationLabeler final : public linex::ConceptLabeler, public linex::Pi
     label_maps(0);  // finds a wrong folder before hours of work
   }
   std::vector<std::string> concepts() const override { return names_; }
-  const linex::PixelLabels* pixels() const override { return this; }
+  std::string fingerprint() const override {
+    auto files = context_.options().paths("masks");
+    files.push_back(context_.options().path("broden"));
+    files.push_back(context_.options().path("names"));
+    return linex::sha256_of_paths(files, threads_);
+  }
+  const void* ability(const char* name) const override {
+    return linex::offer<linex::PixelLabels>(name, this);
+  }
   std::vector<linex::PixelLabel> pixel_labels() const override { return source_->labels(); }
   linex::LabelMaps label_maps(std::int64_t row) const override {
     return source_->label_maps(data_->name(row));
@@ -139,6 +148,7 @@ class SegmentationLabeler final : public linex::ConceptLabeler, public linex::Pi
     return row;
   }
 
+  const linex::PluginContext& context_;
   int threads_;
   bool binary_;
   std::shared_ptr<linex::Segmentation> source_;

@@ -37,10 +37,10 @@ torch::Tensor read_activations(const std::string& path) {
 class Recorded final : public linex::TargetModel {
  public:
   static constexpr std::array kOptions{linex::option::required(
-      linex::option::text("activations", "", ".npy matrix of pooled activations, images x units"))};
+      linex::option::path("activations", "", ".npy matrix of pooled activations, images x units"))};
 
   explicit Recorded(const linex::PluginContext& context)
-      : path_(context.options().text("activations")), activations_(read_activations(path_)) {}
+      : path_(context.options().path("activations")), activations_(read_activations(path_)) {}
 
   std::vector<std::string> layers() const override { return {}; }
   linex::Preprocess preprocess() const override { return {}; }

@@ -8,7 +8,7 @@ namespace {
 
 linex::BuiltNetwork build(const linex::PluginContext& context) {
   const auto& options = context.options();
-  auto weights = linex::load_weights(options.text("weights"));
+  auto weights = linex::load_weights(options.path("weights"));
   const auto spec = linex::resnet_spec(options.text("arch"), weights);
   auto built = linex::build_resnet(spec, std::move(weights));
   built.preprocess = linex::override_preprocess(built.preprocess, options);
@@ -20,7 +20,7 @@ class ResNet final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
       linex::option::required(
-          linex::option::text("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
       linex::option::choice(
           "arch", "auto",
           "auto|resnet18|resnet34|resnet50|resnet101|resnet152|resnext50_32x4d|resnext101_32x8d|"

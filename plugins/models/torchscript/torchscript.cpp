@@ -36,7 +36,7 @@ class TorchScript final : public linex::TargetModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
       linex::option::required(
-          linex::option::text("weights", "", "module saved by torch.jit.save, code and weights")),
+          linex::option::path("weights", "", "module saved by torch.jit.save, code and weights")),
       linex::option::choice("preset", "imagenet", "imagenet|cifar10|cifar100|none",
                             "preprocessing that the options below change; none = only /255")});
 
@@ -44,7 +44,7 @@ class TorchScript final : public linex::TargetModel {
       : preprocess_(linex::override_preprocess(preset(context.options().text("preset")),
                                                context.options())),
         execution_(execution_of(context.run())),
-        network_(context.options().text("weights"), execution_) {
+        network_(context.options().path("weights"), execution_) {
     context.log().info("torchscript: " + std::to_string(network_.layers().size()) +
                        " layers; pixels: " + preprocess_.describe());
   }

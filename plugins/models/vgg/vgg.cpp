@@ -8,7 +8,7 @@ namespace {
 
 linex::BuiltNetwork build(const linex::PluginContext& context) {
   const auto& options = context.options();
-  auto weights = linex::load_weights(options.text("weights"));
+  auto weights = linex::load_weights(options.path("weights"));
   const auto spec = linex::vgg_spec(options.text("arch"), weights);
   auto built = linex::build_vgg(spec, std::move(weights));
   built.preprocess = linex::override_preprocess(built.preprocess, options);
@@ -20,7 +20,7 @@ class Vgg final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
       linex::option::required(
-          linex::option::text("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
       linex::option::choice("arch", "auto",
                             "auto|vgg11|vgg11_bn|vgg13|vgg13_bn|vgg16|vgg16_bn|vgg19|vgg19_bn",
                             "architecture; auto infers it from the weights")});

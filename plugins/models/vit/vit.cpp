@@ -8,7 +8,7 @@ namespace {
 
 linex::BuiltNetwork build(const linex::PluginContext& context) {
   const auto& options = context.options();
-  auto weights = linex::load_weights(options.text("weights"));
+  auto weights = linex::load_weights(options.path("weights"));
   const auto spec = linex::vit_spec(options.text("arch"), weights, options.integer("heads"));
   auto built = linex::build_vit(spec, std::move(weights));
   built.preprocess = linex::override_preprocess(built.preprocess, options);
@@ -21,7 +21,7 @@ class Vit final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
       linex::option::required(
-          linex::option::text("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
       linex::option::choice("arch", "auto", "auto|vit_b_16|vit_b_32|vit_l_16|vit_l_32|vit_h_14",
                             "architecture; auto infers it from the weights"),
       linex::option::integer(

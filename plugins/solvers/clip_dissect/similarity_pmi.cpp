@@ -123,23 +123,22 @@ class WeightedPmi {
                  [&](std::int64_t task) {
                    const std::int64_t begin = task * kRowsPerTask;
                    auto tile = torch::empty({std::min(kRowsPerTask, used - begin), concepts_});
-                   read(begin, tile.size(0), nullptr, concepts_, tile.data_ptr<float>());
+                   read(begin, tile.size(0), Columns::all(), tile.data_ptr<float>());
                    const auto sums = at::logsumexp(tile.mul_(weights_.beta), 1);
                    std::copy_n(sums.data_ptr<float>(), sums.numel(), log_sum_.begin() + begin);
                  });
     report(0.3);
   }
 
-  void read(std::int64_t begin, std::int64_t n, const std::int64_t* cols, std::int64_t width,
-            float* out) const {
-    input_.presence.read(used_.data() + begin, n, cols, width, out);
+  void read(std::int64_t begin, std::int64_t n, const Columns& cols, float* out) const {
+    input_.presence.read(Ids(used_.data() + begin, n), cols, out);
   }
 
   /// Softmax of used rows [begin, begin + n) and concepts [first, first + width).
   void softmax(std::int64_t begin, std::int64_t n, const std::vector<std::int64_t>& cols,
                bool all_concepts, float* out) const {
     const std::int64_t width = static_cast<std::int64_t>(cols.size());
-    read(begin, n, all_concepts ? nullptr : cols.data(), width, out);
+    read(begin, n, all_concepts ? Columns::all() : Columns(cols), out);
     auto tile = at::from_blob(out, {n, width});
     tile.mul_(weights_.beta);
     if (all_concepts) {

@@ -107,8 +107,9 @@ void read_columns(const SimilarityInput& input, std::int64_t first, std::int64_t
   parallel_for((n + kRowsPerTile - 1) / kRowsPerTile, threads, [&](std::int64_t task) {
     const std::int64_t begin = task * kRowsPerTile, count = std::min(kRowsPerTile, n - begin);
     std::vector<float> tile(static_cast<std::size_t>(count * width));
-    input.presence.read(input.rows.data() + begin, count,
-                        width == input.presence.cols() ? nullptr : cols.data(), width, tile.data());
+    input.presence.read(Ids(input.rows.data() + begin, count),
+                        width == input.presence.cols() ? Columns::all() : Columns(cols),
+                        tile.data());
     for (std::int64_t j = 0; j < width; ++j)
       for (std::int64_t i = 0; i < count; ++i) values[j * n + begin + i] = tile[i * width + j];
   });

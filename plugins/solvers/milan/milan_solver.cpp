@@ -12,6 +12,7 @@ namespace {
 
 using linex::option::choice;
 using linex::option::integer;
+using linex::option::path;
 using linex::option::real;
 using linex::option::required;
 using linex::option::text;
@@ -24,7 +25,7 @@ linex::CaptionStrategy strategy_from(const std::string& name) {
 class MilanSolver final : public linex::SparseSolver {
  public:
   static constexpr std::array kOptions{
-      required(text("checkpoint", "",
+      required(path("checkpoint", "",
                     "trained MILAN: a published milan-*.pth or one of linex "
                     "milan-train")),
       choice("strategy", "rerank", "rerank|beam|greedy",
@@ -35,7 +36,7 @@ class MilanSolver final : public linex::SparseSolver {
            "weight of the language model in re-ranking; -1 = the checkpoint's (0.2)"),
       integer("exemplars", 15, 1, 1000, "images a unit is described by"),
       real("quantile", 0.99, 0, 1, "a unit's mask is where it exceeds this quantile of itself"),
-      text("featurizer", "",
+      path("featurizer", "",
            "weights of the torchvision ResNet that sees the exemplars (published: resnet101, "
            "ImageNet); default: the run's own network"),
       text("feature_layers", "",
@@ -43,7 +44,7 @@ class MilanSolver final : public linex::SparseSolver {
   };
 
   explicit MilanSolver(const linex::PluginContext& context)
-      : context_(context), milan_(linex::load_milan(context.options().text("checkpoint"))) {
+      : context_(context), milan_(linex::load_milan(context.options().path("checkpoint"))) {
     const auto& options = context.options();
     captions_.strategy = strategy_from(options.text("strategy"));
     captions_.beam = options.integer("beam");
@@ -51,10 +52,10 @@ class MilanSolver final : public linex::SparseSolver {
     captions_.temperature = options.real("temperature");
     exemplars_.count = options.integer("exemplars");
     exemplars_.quantile = options.real("quantile");
-    const std::string& weights = options.text("featurizer");
+    const auto& weights = options.path("featurizer");
     if (weights.empty()) {
       if (!milan_.encoder.empty())
-        context.log().warning("solver milan: " + options.text("checkpoint") +
+        context.log().warning("solver milan: " + options.path("checkpoint").string() +
                               " was trained on features of " + milan_.encoder +
                               "; give its weights with solver.featurizer");
       return;
@@ -75,7 +76,7 @@ class MilanSolver final : public linex::SparseSolver {
     if (problem.finished >= problem.units.size()) return report;
     linex::TargetModel& network = featurizer_ ? *featurizer_ : *problem.model;
     const linex::PyramidFeaturizer featurizer(network, feature_layers(network, *problem.data));
-    const linex::Captioner captioner(milan_, captions_, context_.options().text("checkpoint"));
+    const linex::Captioner captioner(milan_, captions_, context_.options().path("checkpoint"));
 
     linex::UnitMaps maps(*problem.model, problem.data, problem.layer, problem.units, context_);
     const auto exemplars = linex::find_exemplars(maps, exemplars_);

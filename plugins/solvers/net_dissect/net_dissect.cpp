@@ -29,7 +29,7 @@ class NetDissect final : public linex::SparseSolver {
     options_.method = method_from(context.options().text("quantiles"));
   }
 
-  linex::SolverNeeds needs() const override { return {false, false, true}; }
+  linex::SolverNeeds needs() const override { return {false, false, true, true}; }
 
   linex::SolveReport solve(const linex::Problem& problem,
                            const linex::ExplanationSink& emit) override {
@@ -37,7 +37,8 @@ class NetDissect final : public linex::SparseSolver {
       throw linex::input_error(
           "solver net_dissect needs a network and its images, not recorded "
           "matrices");
-    const linex::PixelLabels* const labels = problem.labeler ? problem.labeler->pixels() : nullptr;
+    const auto* const labels =
+        problem.labeler ? linex::ability<linex::PixelLabels>(*problem.labeler) : nullptr;
     if (!labels)
       throw linex::usage_error(
           "solver net_dissect needs labelled pixels; use "

@@ -9,13 +9,13 @@ namespace {
 
 using linex::option::choice;
 using linex::option::flag;
+using linex::option::path;
 using linex::option::required;
-using linex::option::text;
 
 class Published final : public linex::SparseSolver {
  public:
   static constexpr std::array kOptions{
-      required(text("file", "",
+      required(path("file", "",
                     "explanations: LE's CSV, unit,description, or a Network Dissection tally")),
       choice("first_unit", "auto", "auto|0|1",
              "number of the file's first unit; auto: 1 for a tally, else 0"),
@@ -23,7 +23,7 @@ class Published final : public linex::SparseSolver {
   };
 
   explicit Published(const linex::PluginContext& context)
-      : context_(context), path_(context.options().text("file")) {
+      : context_(context), path_(context.options().path("file")) {
     table_ = linex::read_explanation_table(path_, {context.options().flag("repair_text")});
     const std::string& first = context.options().text("first_unit");
     const bool tally = table_.layout == linex::ExplanationLayout::tally;

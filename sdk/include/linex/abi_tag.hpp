@@ -6,6 +6,8 @@
 
 #include <cstddef>
 
+#include "linex/plugin_abi.h"
+
 // stdlib    layouts of std types: only libstdc++ is supported.
 // gxxabi    mangling, vtables, exceptions. g++ and clang number their revisions differently; all of
 //           1002..1999 are one family that links together (as pybind11 found).
@@ -13,6 +15,7 @@
 // torch     at::Tensor and c10::Error change between versions.
 // debug     _GLIBCXX_DEBUG containers have other layouts.
 // sanitizer AddressSanitizer and ThreadSanitizer need the whole process to agree.
+// types     LINEX_TYPES_REVISION: layouts of the structs that interfaces share.
 // Eigen has no field: no Eigen type crosses the boundary.
 #if !defined(__GLIBCXX__)
 #error "linex plugins need libstdc++"
@@ -48,11 +51,15 @@
 #define LINEX_TAG_SANITIZER "none"
 #endif
 
+#define LINEX_TAG_TEXT_OF(value) #value
+#define LINEX_TAG_TEXT(value) LINEX_TAG_TEXT_OF(value)
+#define LINEX_TAG_TYPES LINEX_TAG_TEXT(LINEX_TYPES_REVISION)
+
 namespace linex {
 
 /// Fields "name=value" separated by single blanks.
 inline constexpr char kAbiTag[] =
     "stdlib=libstdc++ gxxabi=1 cxx11=" LINEX_TAG_CXX11 " torch=" TORCH_VERSION
-    " debug=" LINEX_TAG_DEBUG " sanitizer=" LINEX_TAG_SANITIZER;
+    " debug=" LINEX_TAG_DEBUG " sanitizer=" LINEX_TAG_SANITIZER " types=" LINEX_TAG_TYPES;
 
 }  // namespace linex

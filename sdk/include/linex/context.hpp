@@ -19,12 +19,20 @@ namespace linex {
 /// that is a bug of the plugin, not of the user.
 class LINEX_API OptionValues {
  public:
-  using Value = std::variant<bool, std::int64_t, double, std::string>;
+  using Paths = std::vector<std::filesystem::path>;
+  using Choices =
+      std::variant<bool, std::int64_t, double, std::string, std::filesystem::path, Paths>;
+  struct Value : Choices {
+    using Choices::Choices;
+    Value(const char* text) : Choices(std::string(text)) {}  // text, never a path
+  };
 
   bool flag(const std::string& name) const;
   std::int64_t integer(const std::string& name) const;
   double real(const std::string& name) const;
   const std::string& text(const std::string& name) const;
+  const std::filesystem::path& path(const std::string& name) const;
+  const Paths& paths(const std::string& name) const;
 
   void set(const std::string& name, Value value);
   const std::map<std::string, Value>& all() const { return values_; }
@@ -79,6 +87,8 @@ class LINEX_API PluginContext {
                                              const std::string& unit) const = 0;
   /// True once the user asked to stop. Long loops throw Error(interrupted) soon after.
   virtual bool cancelled() const noexcept = 0;
+  /// Optional abilities of the host (ability.hpp). Default: none.
+  virtual const void* ability(const char* name) const;
 };
 
 /// Throws Error(interrupted) once the user asked to stop; call between tiles or blocks.

@@ -40,6 +40,8 @@ class LINEX_API DataSet {
   virtual torch::Tensor pixels(std::int64_t row) const = 0;
   /// Hex digest over every row's content and label; part of every cache key.
   virtual std::string fingerprint() const = 0;
+  /// Optional abilities (ability.hpp). Default: none.
+  virtual const void* ability(const char* name) const;
 };
 
 /// A concept and its weight in an explanation.
@@ -67,7 +69,7 @@ LINEX_API Status status_from_string(const std::string& word);
 /// (one term, weight 1) and a sentence (`text`; simulators embed it as one concept).
 struct Explanation {
   std::int64_t unit = 0;
-  std::vector<Term> terms;  ///< weights descending (reference.md §1.6)
+  std::vector<Term> terms;  ///< weights descending (docs/methods.md §1.6)
   double bias = 0;
   std::string text;  ///< free text, empty for linear explanations
   Status status = Status::ok;

@@ -40,6 +40,8 @@ class LINEX_API ModelTail {
   /// Logits (m·n, classes) with the layer's output replaced. `replaced` is (m·n, ...): m stacked
   /// variants of the batch. Replacing by activation() gives the plain logits bit for bit.
   virtual torch::Tensor logits(const torch::Tensor& replaced) const = 0;
+  /// Optional abilities (ability.hpp). Default: none.
+  virtual const void* ability(const char* name) const;
 };
 
 /// logits = pooled · weightᵀ + bias for the average-pooled output of a layer.
@@ -76,6 +78,8 @@ class LINEX_API TargetModel {
   /// Recorded pooled activations (N, K) float32, possibly a mapped file. Defined only for models
   /// without images; then no data set is needed and forward() is never called.
   virtual torch::Tensor recorded() const;
+  /// Optional abilities (ability.hpp). Default: none.
+  virtual const void* ability(const char* name) const;
 };
 
 }  // namespace linex

@@ -4,7 +4,7 @@
 //   static constexpr std::array kOptions{
 //       linex::option::real("lambda", 0.05, 0, 1e6, "strength of the penalty"),
 //       linex::option::choice("search", "greedy", "greedy|beam", "how concepts are picked"),
-//       linex::option::required(linex::option::text("weights", "", "checkpoint file"))};
+//       linex::option::required(linex::option::path("weights", "", "checkpoint file"))};
 #pragma once
 
 #include <cstddef>
@@ -44,9 +44,19 @@ constexpr linex_option_spec real(const char* name, double value, double min, dou
                                  const char* help) {
   return {name, LINEX_OPTION_REAL, 0, nullptr, value, min, max, nullptr, help};
 }
-/// Any text, file names too; read with OptionValues::text.
+/// Any text but the name of a file or folder; read with OptionValues::text.
 constexpr linex_option_spec text(const char* name, const char* value, const char* help) {
   return {name, LINEX_OPTION_TEXT, 0, value, 0, 0, 0, nullptr, help};
+}
+/// A file or folder, "" for none; read with OptionValues::path. What it holds is part of the keys
+/// of caches and of interrupted runs, and run.ini states it so that the run can be repeated from
+/// anywhere.
+constexpr linex_option_spec path(const char* name, const char* value, const char* help) {
+  return {name, LINEX_OPTION_PATH, 0, value, 0, 0, 0, nullptr, help};
+}
+/// Several of them, a comma list; read with OptionValues::paths.
+constexpr linex_option_spec paths(const char* name, const char* value, const char* help) {
+  return {name, LINEX_OPTION_PATHS, 0, value, 0, 0, 0, nullptr, help};
 }
 /// One of `choices` ("a|b|c"); read with OptionValues::text.
 constexpr linex_option_spec choice(const char* name, const char* value, const char* choices,
@@ -64,6 +74,10 @@ constexpr linex_option_spec required(linex_option_spec spec) {
 constexpr const char* flaw(const linex_option_spec& spec);
 /// The first flaw of `count` declarations, doubled names too, or null.
 constexpr const char* flaw(const linex_option_spec* specs, std::size_t count);
+
+/// The files and folders of a comma list: parts without the blanks around them, empty ones left
+/// out.
+LINEX_API OptionValues::Paths split_paths(const std::string& list);
 
 /// Defaults of all options that have one.
 LINEX_API OptionValues defaults(const linex_option_spec* specs, std::size_t count);
@@ -127,7 +141,9 @@ constexpr const char* flaw(const linex_option_spec& spec) {
         return "an option's default is outside its range";
       return nullptr;
     case LINEX_OPTION_TEXT:
-      return spec.required || spec.default_text ? nullptr : "a text option has no default";
+    case LINEX_OPTION_PATH:
+    case LINEX_OPTION_PATHS:
+      return spec.required || spec.default_text ? nullptr : "a text or path option has no default";
     case LINEX_OPTION_CHOICE:
       if (!spec.choices || !*spec.choices) return "a choice option has no choices";
       if (!spec.required &&

@@ -25,9 +25,10 @@ struct LabelMaps {
   std::vector<std::int64_t> whole;                 ///< labels of the image as a whole
 };
 
-/// What ConceptLabeler::pixels() gives. Call after attach().
+/// An optional ability of a ConceptLabeler: ability<PixelLabels>(labeler). Call after attach().
 class LINEX_API PixelLabels {
  public:
+  static constexpr char kAbility[] = "linex.pixel_labels/1";
   virtual ~PixelLabels();
   virtual std::vector<PixelLabel> pixel_labels() const = 0;
   /// Labels of data row `row`. Throws Error(input) naming the file. [any thread]

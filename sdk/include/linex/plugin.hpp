@@ -22,6 +22,7 @@
 #include <type_traits>
 
 #include "linex/abi_tag.hpp"
+#include "linex/ability.hpp"
 #include "linex/context.hpp"
 #include "linex/data.hpp"
 #include "linex/error.hpp"
@@ -32,6 +33,8 @@
 #include "linex/option.hpp"
 #include "linex/pixel_labels.hpp"
 #include "linex/plugin_abi.h"
+#include "linex/pool.hpp"
+#include "linex/presence.hpp"
 #include "linex/solver.hpp"
 
 /// `version` is free text; `summary` one line. All are string literals of printable ASCII.
@@ -51,6 +54,11 @@
 /// Shown by `linex inspect`; linex_add_plugin(... LICENSE x) sets it.
 #ifndef LINEX_PLUGIN_LICENSE
 #define LINEX_PLUGIN_LICENSE "unspecified"
+#endif
+
+/// Linking linex::toolkit defines it: the version built against, major << 16 | minor.
+#ifndef LINEX_TOOLKIT_VERSION
+#define LINEX_TOOLKIT_VERSION 0
 #endif
 
 #if defined(__has_attribute)
@@ -100,6 +108,7 @@ constexpr linex_plugin_note make_note(const char (&kind)[K], std::uint32_t revis
   note.api_minor = LINEX_API_MINOR;
   note.abi_kind = LINEX_ABI_KIND_CXX;
   note.interface_revision = revision;
+  note.toolkit_version = LINEX_TOOLKIT_VERSION;
   if (!option::detail::is_lower_snake(name)) throw "a plugin's name is [a-z][a-z0-9_]*";
   copy_text(note.kind, kind);
   copy_text(note.name, name);

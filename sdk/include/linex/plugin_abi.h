@@ -26,14 +26,18 @@ extern "C" {
 
 /* A host loads a plugin of its own major version and of its own or an older minor version.
  * The major version is the SOVERSION of liblinex_sdk. */
-#define LINEX_API_MAJOR 1
+#define LINEX_API_MAJOR 2
 #define LINEX_API_MINOR 0
 #define LINEX_ABI_KIND_CXX 0
 /* Raised when the interface of the kind changes; must be equal. */
-#define LINEX_MODEL_REVISION 1
-#define LINEX_LABELER_REVISION 2
-#define LINEX_SOLVER_REVISION 1
-#define LINEX_EVALUATOR_REVISION 1
+#define LINEX_MODEL_REVISION 2
+#define LINEX_LABELER_REVISION 3
+#define LINEX_SOLVER_REVISION 2
+#define LINEX_EVALUATOR_REVISION 2
+/* Raised when a type that interfaces share changes (Problem, EvaluationInput, Explanation, Split,
+ * ScoreColumn, RunSettings, OptionValues, DataSet, Presence, PluginContext, ...); stated in the ABI
+ * tag, must be equal. Optional abilities carry a revision of their own in their name. */
+#define LINEX_TYPES_REVISION 2
 
 /* Texts are printable ASCII, closed by a NUL inside their field. */
 typedef struct linex_plugin_note {
@@ -43,9 +47,11 @@ typedef struct linex_plugin_note {
   uint32_t api_minor;
   uint32_t abi_kind;
   uint32_t interface_revision;
-  uint32_t reserved; /* 0 */
-  char kind[16];     /* "model", "labeler", "solver" or "evaluator" */
-  char name[48];     /* [a-z][a-z0-9_]*, unique within the kind */
+  /* 0: linex::toolkit is not used; else its version, major << 16 | minor. A host has the same major
+   * version and the same or a newer minor one; before 1.0 the same. */
+  uint32_t toolkit_version;
+  char kind[16]; /* "model", "labeler", "solver" or "evaluator" */
+  char name[48]; /* [a-z][a-z0-9_]*, unique within the kind */
   char version[16];
   char summary[96];
   char license[32];
@@ -57,7 +63,9 @@ enum linex_option_type {
   LINEX_OPTION_INTEGER = 1,
   LINEX_OPTION_REAL = 2,
   LINEX_OPTION_TEXT = 3,
-  LINEX_OPTION_CHOICE = 4
+  LINEX_OPTION_CHOICE = 4,
+  LINEX_OPTION_PATH = 5, /* a file or folder; empty = none */
+  LINEX_OPTION_PATHS = 6 /* a comma list of them */
 };
 
 /* One declared option. The host checks values against it before the plugin is created. */
@@ -65,7 +73,7 @@ typedef struct linex_option_spec {
   const char* name;         /* lower_snake, unique within the plugin; not "plugin" */
   uint32_t type;            /* enum linex_option_type */
   uint32_t required;        /* 1: the user must give it; the defaults are then ignored */
-  const char* default_text; /* text, choice; else NULL */
+  const char* default_text; /* text, choice, path, paths; else NULL */
   double default_number;    /* flag (0 or 1), integer (exact to 2^53), real */
   double min_value;         /* integer, real: inclusive bounds */
   double max_value;
@@ -100,6 +108,7 @@ LINEX_STATIC_ASSERT(offsetof(linex_plugin_note, api_major) == 12);
 LINEX_STATIC_ASSERT(offsetof(linex_plugin_note, api_minor) == 16);
 LINEX_STATIC_ASSERT(offsetof(linex_plugin_note, abi_kind) == 20);
 LINEX_STATIC_ASSERT(offsetof(linex_plugin_note, interface_revision) == 24);
+LINEX_STATIC_ASSERT(offsetof(linex_plugin_note, toolkit_version) == 28);
 LINEX_STATIC_ASSERT(offsetof(linex_plugin_note, kind) == 32);
 LINEX_STATIC_ASSERT(offsetof(linex_plugin_note, name) == 48);
 LINEX_STATIC_ASSERT(offsetof(linex_plugin_note, version) == 96);

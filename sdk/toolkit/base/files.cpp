@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "linex/error.hpp"
+#include "toolkit/base/parallel.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -150,6 +152,40 @@ std::string sha256_of_file(const fs::path& path) {
   while (file) {
     file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
     digest.add(buffer.data(), static_cast<std::size_t>(file.gcount()));
+  }
+  if (file.bad()) throw input_error("cannot read " + path.string());
+  return digest.hex();
+}
+
+std::string sha256_of_paths(const std::vector<fs::path>& paths, int threads) {
+  Sha256 digest;
+  for (const fs::path& path : paths) {
+    std::error_code failure;
+    if (path.empty()) {
+      digest.add("none");
+      continue;
+    }
+    if (!fs::is_directory(path, failure)) {
+      if (!fs::is_regular_file(path, failure)) throw input_error("cannot read " + path.string());
+      digest.add("file").add(sha256_of_file(path));
+      continue;
+    }
+    std::vector<fs::path> files;
+    for (fs::recursive_directory_iterator
+             it(path, fs::directory_options::follow_directory_symlink, failure),
+         end;
+         !failure && it != end; it.increment(failure))
+      if (it->is_regular_file(failure)) files.push_back(it->path());
+    if (failure) throw input_error("cannot read " + path.string() + ": " + failure.message());
+    std::sort(files.begin(), files.end());  // a folder's own order is arbitrary
+    std::vector<std::string> contents(files.size());
+    parallel_for(static_cast<std::int64_t>(files.size()), threads, [&](std::int64_t i) {
+      contents[static_cast<std::size_t>(i)] = sha256_of_file(files[static_cast<std::size_t>(i)]);
+    });
+    digest.add("folder");
+    for (std::size_t i = 0; i < files.size(); ++i)
+      digest.add(files[i].lexically_relative(path).string()).add(contents[i]);
+    digest.add("end");
   }
   return digest.hex();
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace linex {
 
@@ -50,5 +51,9 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 std::string sha256_of_file(const std::filesystem::path& path);
+/// Digest of the contents of files and of whole folders (relative names and contents), in the order
+/// given; not of the paths themselves. Empty paths count as "none". For
+/// ConceptLabeler::fingerprint() and for keys. Throws Error(input) for one that cannot be read.
+std::string sha256_of_paths(const std::vector<std::filesystem::path>& paths, int threads = 1);
 
 }  // namespace linex

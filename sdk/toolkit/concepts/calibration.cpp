@@ -88,8 +88,8 @@ class Tiles {
     const std::int64_t cols = cosines_.cols();
     std::vector<float> cosine(static_cast<std::size_t>(n * cols));
     std::vector<float> present(static_cast<std::size_t>(n * cols));
-    cosines_.read(rows_.data() + begin, n, nullptr, cols, cosine.data());
-    truth_.read(rows_.data() + begin, n, nullptr, cols, present.data());
+    cosines_.read(Ids(rows_.data() + begin, n), Columns::all(), cosine.data());
+    truth_.read(Ids(rows_.data() + begin, n), Columns::all(), present.data());
     use(cosine.data(), present.data(), n * cols, part);
   }
 

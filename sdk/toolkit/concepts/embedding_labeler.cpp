@@ -22,7 +22,7 @@ const char* plugin_name(Family family) { return family == Family::siglip ? "sigl
 
 VisionTextOverrides overrides_from(const OptionValues& options) {
   VisionTextOverrides overrides;
-  overrides.config = options.text("config");
+  overrides.config = options.path("config");
   overrides.image_size = options.integer("image_size");
   const std::string& activation = options.text("activation");
   if (activation == "gelu") overrides.activation = Activation::gelu;
@@ -59,14 +59,14 @@ EmbeddingLabeler::EmbeddingLabeler(const PluginContext& context, Family family)
     throw usage_error(plugin + ": template '" + options.text("template") +
                       "' has no {} for the concept");
   half_ = options.text("precision") == "half";
-  const fs::path list_file = options.text("concepts");
+  const fs::path list_file = options.path("concepts");
   if (!list_file.empty()) {
     ConceptList list = read_concept_list(list_file);
     report(list, list_file, context.log());
     concepts_ = std::move(list.concepts);
   }
 
-  const fs::path weights = options.text("weights");
+  const fs::path weights = options.path("weights");
   model_ = VisionText::load(weights, overrides_from(options));
   if (model_.config().family != family)
     throw input_error(weights.string() + " is " + model_.config().name() +
@@ -104,8 +104,8 @@ void EmbeddingLabeler::choose_sigmoid() {
 
 void EmbeddingLabeler::open_vocabulary() {
   const bool siglip = model_.config().family == Family::siglip;
-  fs::path file = context_.options().text("vocabulary");
-  const fs::path folder = fs::path(context_.options().text("weights")).parent_path();
+  fs::path file = context_.options().path("vocabulary");
+  const fs::path folder = context_.options().path("weights").parent_path();
   const std::vector<std::string> names =
       siglip ? std::vector<std::string>{"spiece.model", "sentencepiece.model", "tokenizer.model"}
              : std::vector<std::string>{"bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt",
@@ -119,13 +119,13 @@ void EmbeddingLabeler::open_vocabulary() {
   tokenizer_ = siglip ? open_sentencepiece_model(file) : open_clip_vocabulary(file);
   if (tokenizer_->size() > model_.config().vocabulary)
     throw input_error(file.string() + " has " + std::to_string(tokenizer_->size()) + " tokens, " +
-                      context_.options().text("weights") + " knows " +
+                      context_.options().path("weights").string() + " knows " +
                       std::to_string(model_.config().vocabulary) +
                       "; give the vocabulary of this checkpoint");
   // CLIP finds the end of a text by its largest id.
   if (!siglip && tokenizer_->size() != model_.config().vocabulary)
     throw input_error(file.string() + " has " + std::to_string(tokenizer_->size()) + " tokens, " +
-                      context_.options().text("weights") + " has " +
+                      context_.options().path("weights").string() + " has " +
                       std::to_string(model_.config().vocabulary) +
                       "; give the vocabulary of this checkpoint");
 }
@@ -151,6 +151,14 @@ bool EmbeddingLabeler::knows(const std::string& text) const { return !trim(text)
 std::shared_ptr<const Presence> EmbeddingLabeler::presence_of(
     const std::vector<std::string>& texts) {
   return std::make_shared<EmbeddingPresence>(images(), embed_texts(texts), sigmoid_);
+}
+
+std::string EmbeddingLabeler::fingerprint() const {
+  Sha256 digest;
+  digest.add(model_.fingerprint()).add(model_.preprocess().describe());
+  digest.add(tokenizer_->fingerprint());
+  for (const std::string& concept_name : concepts_) digest.add(concept_name);
+  return digest.hex();
 }
 
 std::string EmbeddingLabeler::prompt(const std::string& text) const {

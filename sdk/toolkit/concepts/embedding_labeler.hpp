@@ -20,11 +20,11 @@ namespace linex {
 /// Options of both plugins, in the order `inspect` shows them.
 inline constexpr std::array kEmbeddingOptions{
     option::required(
-        option::text("weights", "", "checkpoint in open_clip's, OpenAI's or Hugging Face's form")),
-    option::text("vocabulary", "",
+        option::path("weights", "", "checkpoint in open_clip's, OpenAI's or Hugging Face's form")),
+    option::path("vocabulary", "",
                  "the tokenizer's file; default: beside the weights (bpe_simple_vocab_16e6.txt.gz "
                  "or vocab.json for clip, spiece.model for siglip)"),
-    option::text("concepts", "", "list of concepts, one a line; not needed for a simulator"),
+    option::path("concepts", "", "list of concepts, one a line; not needed for a simulator"),
     option::text("template", "{}", "prompt of a concept, which stands for {}"),
     option::text("a", "auto", "presence = sigmoid(a (cos + b)); auto: published for the model"),
     option::text("b", "auto", "see a; linex calibrate fits both"),
@@ -32,7 +32,7 @@ inline constexpr std::array kEmbeddingOptions{
                    "cosine: as CLIP-Dissect compares (solver clip_dissect)"),
     option::choice("precision", "float", "float|half",
                    "half: bfloat16 (CPU) or float16 (GPU) towers, embeddings kept as float16"),
-    option::text("config", "",
+    option::path("config", "",
                  "the model's JSON configuration; default: beside the weights, else from shapes"),
     option::choice("activation", "auto", "auto|gelu|gelu_tanh|quick_gelu",
                    "of the towers; auto: from the configuration, else by whose names the weights "
@@ -52,6 +52,8 @@ class EmbeddingLabeler : public ConceptLabeler {
   std::shared_ptr<const Presence> presence() override;
   bool knows(const std::string& text) const override;
   std::shared_ptr<const Presence> presence_of(const std::vector<std::string>& texts) override;
+  /// Of the network, its vocabulary and the list of concepts.
+  std::string fingerprint() const override;
 
  private:
   void open_vocabulary();

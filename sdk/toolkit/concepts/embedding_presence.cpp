@@ -15,35 +15,33 @@ EmbeddingPresence::EmbeddingPresence(Tensor images, Tensor texts, std::optional<
   offset_ = static_cast<float>(sigmoid->a * sigmoid->b);
 }
 
-Tensor EmbeddingPresence::texts_of(const std::int64_t* cols, std::int64_t n) const {
-  if (!cols) return texts_.t();
+Tensor EmbeddingPresence::texts_of(const Columns& cols) const {
+  if (cols.is_all()) return texts_.t();
+  const Ids ids = cols.ids();
   {
     const std::lock_guard<std::mutex> guard(lock_);
-    if (last_ && static_cast<std::int64_t>(last_->cols.size()) == n &&
-        std::equal(last_->cols.begin(), last_->cols.end(), cols))
+    if (last_ && std::equal(last_->cols.begin(), last_->cols.end(), ids.begin(), ids.end()))
       return last_->texts;
   }
   auto selection = std::make_shared<Selection>();
-  selection->cols.assign(cols, cols + n);
+  selection->cols.assign(ids.begin(), ids.end());
   selection->texts = texts_.index_select(0, torch::tensor(selection->cols, torch::kInt64)).t();
   const std::lock_guard<std::mutex> guard(lock_);
   last_ = selection;
   return selection->texts;
 }
 
-void EmbeddingPresence::read(const std::int64_t* rows, std::int64_t n_rows,
-                             const std::int64_t* cols, std::int64_t n_cols, float* out) const {
-  const std::int64_t width = cols ? n_cols : this->cols();
-  if (n_rows == 0 || width == 0) return;
+void EmbeddingPresence::do_read(Ids rows, const Columns& cols, float* out) const {
+  const std::int64_t n_rows = rows.size(), width = cols.count(this->cols());
   const at::NoGradGuard no_grad;
   bool block = true;
   for (std::int64_t i = 1; i < n_rows && block; ++i) block = rows[i] == rows[0] + i;
   const Tensor images =
       block ? images_.narrow(0, rows[0], n_rows)
-            : images_.index_select(
-                  0, torch::from_blob(const_cast<std::int64_t*>(rows), {n_rows}, torch::kInt64));
+            : images_.index_select(0, torch::from_blob(const_cast<std::int64_t*>(rows.data()),
+                                                       {n_rows}, torch::kInt64));
   Tensor tile = torch::from_blob(out, {n_rows, width}, torch::kFloat);
-  at::mm_out(tile, images, texts_of(cols, n_cols));
+  at::mm_out(tile, images, texts_of(cols));
   if (offset_) tile.add_(*offset_).sigmoid_();
 }
 

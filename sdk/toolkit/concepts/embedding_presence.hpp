@@ -24,16 +24,15 @@ class EmbeddingPresence final : public Presence {
 
   std::int64_t rows() const override { return images_.size(0); }
   std::int64_t cols() const override { return texts_.size(0); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override;
 
  private:
+  void do_read(Ids rows, const Columns& cols, float* out) const override;
   /// Texts of some columns. Solvers ask for the same columns tile after tile.
   struct Selection {
     std::vector<std::int64_t> cols;
     torch::Tensor texts;  // (E, n)
   };
-  torch::Tensor texts_of(const std::int64_t* cols, std::int64_t n) const;
+  torch::Tensor texts_of(const Columns& cols) const;
 
   torch::Tensor images_;         // (N, E)
   torch::Tensor texts_;          // (C, E), times a

@@ -6,16 +6,6 @@
 
 namespace linex {
 
-Pool pool_from_string(const std::string& word) {
-  for (const Pool pool : {Pool::avg, Pool::max, Pool::first})
-    if (word == to_string(pool)) return pool;
-  throw usage_error("model.pool is '" + word + "'; use avg, max or first");
-}
-
-const char* to_string(Pool pool) noexcept {
-  return pool == Pool::avg ? "avg" : pool == Pool::max ? "max" : "first";
-}
-
 torch::Tensor pool_output(const torch::Tensor& output, Pool pool, const std::string& layer) {
   const auto rank = output.dim();
   std::ostringstream shape;

@@ -1,17 +1,13 @@
-// One number a unit from a layer's raw output (reference.md §1.1).
+// One number a unit from a layer's raw output (docs/methods.md §1.1).
 #pragma once
 
 #include <torch/types.h>
 
 #include <string>
 
+#include "linex/pool.hpp"
+
 namespace linex {
-
-enum class Pool { avg, max, first };
-
-/// "avg", "max" or "first"; throws Error(usage) for another word.
-Pool pool_from_string(const std::string& word);
-const char* to_string(Pool pool) noexcept;
 
 /// Pools (n, C, H, W) over H and W, or (n, T, D) over all T tokens (`first`: token 0); (n, D) stays
 /// as it is. Returns float32 (n, units), contiguous. Throws Error(usage) naming `layer` for `first`

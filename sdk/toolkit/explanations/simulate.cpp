@@ -65,7 +65,7 @@ torch::Tensor Simulation::predict(const Rows& rows, int threads, std::int64_t me
   parallel_for((n + tile - 1) / tile, threads, [&](std::int64_t t) {
     const std::int64_t begin = t * tile, count = std::min(tile, n - begin);
     std::vector<float> presence(static_cast<std::size_t>(count * cols));
-    presence_->read(rows.data() + begin, count, nullptr, 0, presence.data());
+    presence_->read(Ids(rows.data() + begin, count), Columns::all(), presence.data());
     for (std::int64_t i = 0; i < count; ++i) {
       const float* p = presence.data() + i * cols;
       float* row = out + (begin + i) * k;

@@ -70,7 +70,7 @@ std::vector<std::vector<double>> measure_impact(const VariantJob& job,
   std::iota(rows.begin(), rows.end(), 0);
   std::vector<std::vector<double>> shares(units.size());
 
-  const LinearHead head = job.pool == "avg" ? job.model.linear_head(job.layer) : LinearHead{};
+  const LinearHead head = job.pool == Pool::avg ? job.model.linear_head(job.layer) : LinearHead{};
   if (head.weight.defined()) {
     const auto weight = head.weight.to(torch::kCPU);
     const auto labels = labels_of(*job.data, rows);
@@ -93,7 +93,7 @@ std::vector<std::vector<double>> measure_impact(const VariantJob& job,
   }
 
   VariantJob removal = job;
-  removal.pool = "avg";  // constant zero over the whole map, whatever the run pools
+  removal.pool = Pool::avg;  // constant zero over the whole map, whatever the run pools
   removal.fill = Fill::constant;
   const auto zeros = torch::zeros({n});
   // Blocks of units bound the (units, n) losses kept.

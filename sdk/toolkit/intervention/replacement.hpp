@@ -4,7 +4,8 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <string>
+
+#include "linex/pool.hpp"
 
 namespace linex {
 
@@ -12,26 +13,25 @@ namespace linex {
 /// one, or that value everywhere.
 enum class Fill { shift, constant };
 
-/// Pooled values (n) of `unit` in a layer's output (n, C, H, W), (n, T, D) or (n, D); `pool` is
-/// avg, max or first (reference.md §1.1).
-inline torch::Tensor pooled_unit(const torch::Tensor& output, std::int64_t unit,
-                                 const std::string& pool) {
+/// Pooled values (n) of `unit` in a layer's output (n, C, H, W), (n, T, D) or (n, D)
+/// (docs/methods.md §1.1).
+inline torch::Tensor pooled_unit(const torch::Tensor& output, std::int64_t unit, Pool pool) {
   if (output.dim() == 2) return output.select(1, unit);
   const auto map = output.dim() == 4 ? output.select(1, unit).flatten(1) : output.select(2, unit);
-  if (pool == "first") return map.select(1, 0);
-  return pool == "max" ? map.amax(1) : map.mean(1);
+  if (pool == Pool::first) return map.select(1, 0);
+  return pool == Pool::max ? map.amax(1) : map.mean(1);
 }
 
 /// Writes `values` (n) as the pooled value of `unit` into `output`, one variant of a batch's layer
 /// output, in place. `was` (n) are the pooled values before.
 inline void replace_unit(torch::Tensor output, std::int64_t unit, const torch::Tensor& values,
-                         const torch::Tensor& was, const std::string& pool, Fill fill) {
+                         const torch::Tensor& was, Pool pool, Fill fill) {
   if (output.dim() == 2) {
     output.select(1, unit).copy_(values);
     return;
   }
   auto map = output.dim() == 4 ? output.select(1, unit) : output.select(2, unit);
-  if (pool == "first") {
+  if (pool == Pool::first) {
     map.select(1, 0).copy_(values);
     return;
   }

@@ -19,7 +19,8 @@ namespace linex {
 struct VariantJob {
   TargetModel& model;
   std::shared_ptr<const DataSet> data;
-  std::string layer, pool;
+  std::string layer;
+  Pool pool = Pool::avg;
   Fill fill = Fill::shift;
 };
 

@@ -57,8 +57,7 @@ RowSource presence_rows(const Presence& presence, std::vector<std::int64_t> conc
   };
   source.read = [&presence, all, concepts = std::move(concepts)](const std::int64_t* rows,
                                                                  std::int64_t n, float* out) {
-    presence.read(rows, n, all ? nullptr : concepts.data(),
-                  static_cast<std::int64_t>(concepts.size()), out);
+    presence.read(Ids(rows, n), all ? Columns::all() : Columns(concepts), out);
   };
   return source;
 }
