@@ -425,6 +425,24 @@ TEST_F(External, InterruptedAndKilledRunsGoOn) {
   }
 }
 
+TEST_F(External, AnotherScriptBeginsAnewAndALongerTimeoutGoesOn) {
+  const fs::path fixtures = fs::path(LINEX_SOURCE_DIR) / "tests/fixtures/external";
+  for (const char* name : {"solver.py", "wire.py"}) fs::copy_file(fixtures / name, folder_ / name);
+  const std::string command = "'" LINEX_PYTHON " solver.py'";
+  arm(true);
+  ASSERT_EQ(run(solver("out", command, "--solver.fault=hang --solver.timeout=0.5")).code, 4);
+  arm(false);
+  const auto longer = run(solver("out", command, "--solver.fault=hang --solver.timeout=50"));
+  EXPECT_NE(longer.error.find("resuming: 5 of 12"), std::string::npos) << longer.error;
+  arm(true);
+  ASSERT_EQ(run(solver("out", command, "--solver.fault=kill")).code, 4);
+  arm(false);
+  std::ofstream(folder_ / "solver.py", std::ios::app) << "# mended\n";
+  const auto mended = run(solver("out", command, "--solver.fault=kill"));
+  EXPECT_EQ(mended.code, 0);
+  EXPECT_EQ(mended.error.find("resuming"), std::string::npos) << mended.error;
+}
+
 TEST_F(External, FailuresOfAnEvaluator) {
   const std::string command =
       recorded("out", "external") +

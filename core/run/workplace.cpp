@@ -9,6 +9,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/data/split.hpp"
+#include "toolkit/external/session.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -231,11 +232,24 @@ std::string Workplace::digest() const {
   // What changes where or how fast a run works, and not what it finds.
   static const std::set<std::string> kIrrelevant{"out",       "threads", "cache", "resume",
                                                  "log-level", "memory",  "device"};
+  // A command that ran into its timeout goes on with a longer one.
+  static const std::set<std::string> kIrrelevantOfCommands{"timeout", "keep"};
   Sha256 digest;
   for (const auto& entry : sections()) {
     digest.add(entry.name);
-    for (const auto& [key, value] : texts(entry.name))
-      if (entry.name != "run" || kIrrelevant.count(key) == 0) digest.add(key).add(value);
+    bool command = false;
+    if (const auto chosen = choices_.find(entry.name); chosen != choices_.end())
+      for (const auto& choice : chosen->second)
+        if (takes_free_options(
+                registry_.options(plugin_kind_from_string(entry.plugin_kind), choice.name))) {
+          command = true;
+          digest.add(describe_command(choice.options.values));
+        }
+    for (const auto& [key, value] : texts(entry.name)) {
+      if (entry.name == "run" && kIrrelevant.count(key)) continue;
+      if (command && kIrrelevantOfCommands.count(key)) continue;
+      digest.add(key).add(value);
+    }
   }
   for (const auto& plugin : used_) digest.add(plugin.role).add(plugin.sha256);
   return digest.hex();

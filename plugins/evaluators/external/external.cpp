@@ -47,7 +47,7 @@ class External final : public linex::Evaluator {
     for (const auto& explanation : input.explanations)
       explanations.push_back(linex::to_json(explanation));
     Json content{{"layer", input.layer},
-                 {"pool", input.pool},
+                 {"pool", linex::to_string(input.pool)},
                  {"explanations", exchange.give("explanations", explanations)},
                  {"activations", exchange.give("activations", input.activations)}};
     for (const auto& [name, rows] : {std::pair{"train", &input.split.train},
@@ -60,7 +60,7 @@ class External final : public linex::Evaluator {
         names.push_back(input.data->name(row));
       content["images"] = exchange.give("images", names);
     }
-    if (input.simulator) add_simulation(input, content);
+    add_simulation(input, content);
     return content;
   }
 

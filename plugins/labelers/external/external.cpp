@@ -25,21 +25,21 @@ class MatrixPresence final : public linex::Presence {
   explicit MatrixPresence(torch::Tensor matrix) : matrix_(std::move(matrix)) {}
   std::int64_t rows() const override { return matrix_.size(0); }
   std::int64_t cols() const override { return matrix_.size(1); }
-  void read(const std::int64_t* rows, std::int64_t n_rows, const std::int64_t* cols,
-            std::int64_t n_cols, float* out) const override {
+
+ private:
+  void do_read(linex::Ids rows, const linex::Columns& columns, float* out) const override {
     const float* const values = matrix_.data_ptr<float>();
-    for (std::int64_t i = 0; i < n_rows; ++i) {
-      const float* const from = values + rows[i] * matrix_.size(1);
-      if (!cols) {
-        std::memcpy(out, from, static_cast<std::size_t>(n_cols) * sizeof(float));
-        out += n_cols;
-      } else {
-        for (std::int64_t j = 0; j < n_cols; ++j) *out++ = from[cols[j]];
-      }
+    const std::int64_t count = columns.count(cols());
+    for (const std::int64_t row : rows) {
+      const float* const from = values + row * cols();
+      if (columns.is_all())
+        std::memcpy(out, from, static_cast<std::size_t>(count) * sizeof(float));
+      else
+        for (std::int64_t j = 0; j < count; ++j) out[j] = from[columns[j]];
+      out += count;
     }
   }
 
- private:
   torch::Tensor matrix_;
 };
 
@@ -101,6 +101,10 @@ class External final : public linex::ConceptLabeler {
     if (!texts_ || std::all_of(texts.begin(), texts.end(), named))
       return ConceptLabeler::presence_of(texts);
     return label(texts, true);
+  }
+
+  std::string fingerprint() const override {
+    return linex::Sha256().add(linex::describe_command(context_.options())).hex();
   }
 
  private:

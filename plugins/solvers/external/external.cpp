@@ -41,10 +41,17 @@ class Blocks {
 
 class External final : public linex::SparseSolver {
  public:
-  static constexpr auto kOptions = linex::kExternalOptions;
+  static constexpr auto kOptions = linex::external_options(
+      std::array{linex::option::flag("images", false, "tell the command the names of the images")});
 
   explicit External(const linex::PluginContext& context)
       : context_(context), session_(context, "solver", 1) {}
+
+  linex::SolverNeeds needs() const override {
+    linex::SolverNeeds needs;
+    needs.model = context_.options().flag("images");
+    return needs;
+  }
 
   linex::SolveReport solve(const linex::Problem& problem,
                            const linex::ExplanationSink& emit) override {
@@ -97,7 +104,7 @@ class External final : public linex::SparseSolver {
     const auto due = first + static_cast<std::ptrdiff_t>(problem.finished);
     Json content{{"concepts", problem.concepts},
                  {"layer", problem.layer},
-                 {"pool", problem.pool},
+                 {"pool", linex::to_string(problem.pool)},
                  {"units", std::vector<std::int64_t>(due, problem.units.end())},
                  {"finished", std::vector<std::int64_t>(first, due)},
                  {"activations", exchange.give("activations", problem.activations)}};

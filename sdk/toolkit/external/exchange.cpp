@@ -205,7 +205,7 @@ Json Exchange::give(const std::string& name, const Presence& presence,
     const std::int64_t n = std::min(at_once, rows - begin);
     ids.resize(static_cast<std::size_t>(n));
     std::iota(ids.begin(), ids.end(), begin);
-    presence.read(ids.data(), n, nullptr, cols, block.data_ptr<float>());
+    presence.read(ids, Columns::all(), block.data_ptr<float>());
     writer.append(block.narrow(0, 0, n));
   }
   writer.finish();

@@ -51,7 +51,9 @@ __all__ = [
     "TorchModel",
     "UsageError",
     "correlation",
+    "IMAGENET",
     "evaluator",
+    "iterate",
     "labeler",
     "model",
     "solver",
@@ -106,6 +108,8 @@ class Request:
         self.memory_bytes: int = message["memory_bytes"]
         #: folder for arrays of an answer
         self.exchange: str = message["exchange"]
+        #: class names of the data set, where a labeler is asked for its concepts
+        self.classes: list[str] = (message.get("data") or {}).get("classes") or []
 
     def log(self, text: str, level: str = "info") -> None:
         """Writes a line to linex's log; ``level`` is debug, info, warning or error."""
@@ -168,7 +172,7 @@ class _Rows(Request):
 
     @cached_property
     def images(self) -> list[str] | None:
-        """What each row is called (a path below the data set's root), or None without a data set."""
+        """What each row is called, a path below the data set's root; None where it is not told."""
         return self._json("images")  # type: ignore[no-any-return]
 
 
@@ -396,7 +400,7 @@ class Command:
         if sys.stdin.isatty():
             script = os.path.basename(sys.argv[0])
             sys.exit(
-                f'{script} is a {self.kind} for linex: --{self.kind}.plugin=external '
+                f"{script} is a {self.kind} for linex: --{self.kind}.plugin=external "
                 f'--{self.kind}.command="python3 {script}"'
             )
         # Prints of this process, of libraries and of children must not end up among the messages.
@@ -568,6 +572,14 @@ class TorchModel:
     def info(self) -> ModelInfo:
         return self._info
 
+    @staticmethod
+    def _last(output: Any, images: FloatArray) -> bool:
+        """Whether a layer gives (n, H, W, C), as Swin's do; linex gets (n, C, H, W)."""
+        from ._layers import is_channels_last
+
+        sides = (images.shape[2], images.shape[3])
+        return len(output.shape) == 4 and is_channels_last(tuple(output.shape), sides)
+
     def _run(self, images: FloatArray) -> Any:
         with self._torch.inference_mode():
             return self._module(self._torch.from_numpy(images).to(self._device))
@@ -583,7 +595,10 @@ class TorchModel:
 
             def keep(_module: Any, _input: Any, output: Any, layer: str = layer) -> None:
                 # A copy: the next layer may work in place.
-                seen[layer] = first_tensor(output).detach().clone().float().cpu().numpy()
+                value = first_tensor(output).detach().clone().float().cpu().numpy()
+                if self._last(value, images):
+                    value = np.ascontiguousarray(np.moveaxis(value, 3, 1))
+                seen[layer] = value
 
             hooks.append(self._module.get_submodule(layer).register_forward_hook(keep))
         try:
@@ -603,7 +618,9 @@ class TorchModel:
         value = self._torch.from_numpy(replaced).to(self._device)
 
         def put(_module: Any, _input: Any, output: Any) -> Any:
-            return with_first_tensor(output, value.to(first_tensor(output).dtype))
+            own = first_tensor(output)
+            new = value.permute(0, 2, 3, 1) if self._last(own, images) else value
+            return with_first_tensor(output, new.to(own.dtype))
 
         hook = self._module.get_submodule(layer).register_forward_hook(put)
         try:
