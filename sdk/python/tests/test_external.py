@@ -1,5 +1,6 @@
 """Methods written with linex.external, run by the binary, beside their C++ twins."""
 
+import os
 import textwrap
 
 import numpy as np
@@ -84,8 +85,37 @@ def test_the_labeler_equals_its_twin(images, example, tmp_path, run_command):
     assert made["cpp"] == made["python"]
 
 
-def test_the_template_equals_its_twin(planted, example, tmp_path):
-    """The C++ template is built by another test; here against the same formula."""
+def test_the_template_equals_its_twin(planted, example, tmp_path, run_command):
+    plugin = os.environ.get("LINEX_TEMPLATE")
+    if not plugin:
+        pytest.skip("LINEX_TEMPLATE does not name the built sdk/template")
+    activations, presence, names = planted
+    np.save(tmp_path / "a.npy", activations)
+    np.save(tmp_path / "p.npy", presence)
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    files = {}
+    for name, options in {
+        "cpp": [f"--plugin={plugin}", "--solver.plugin=my_solver"],
+        "python": ["--solver.plugin=external", f"--solver.command={example('my_solver')}"],
+    }.items():
+        done = run_command(
+            "explain",
+            "--model.plugin=recorded",
+            f"--model.activations={tmp_path / 'a.npy'}",
+            "--labeler.plugin=recorded",
+            f"--labeler.concepts={tmp_path / 'p.npy'}",
+            f"--labeler.names={tmp_path / 'names.txt'}",
+            "--run.report=none",
+            "--solver.weight=2",
+            *options,
+            f"--run.out={tmp_path / name}",
+        )
+        assert done.returncode == 0, done.stderr
+        files[name] = (tmp_path / name / "explanations.csv").read_bytes()
+    assert files["cpp"] == files["python"]
+
+
+def test_the_template_follows_its_formula(planted, example, tmp_path):
     activations, presence, names = planted
     solver = {"plugin": "external", "command": example("my_solver"), "weight": 2.5}
     run = linex.explain(

@@ -78,7 +78,7 @@ def is_channels_last(shape: tuple[int, ...], image: tuple[int, int] | None) -> b
     height, width = image or (1, 1)
 
     def fits(rows: int, columns: int) -> bool:
-        return abs(rows * width - columns * height) <= max(height, width)
+        return abs(rows * width - columns * height) < max(height, width)
 
     return not fits(b, c) and fits(a, b)
 
