@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <regex>
+#include <opencv2/imgcodecs.hpp>
 #include <thread>
 
 #include "core/plugin/option_schema.hpp"
@@ -441,6 +441,59 @@ TEST_F(External, AnotherScriptBeginsAnewAndALongerTimeoutGoesOn) {
   const auto mended = run(solver("out", command, "--solver.fault=kill"));
   EXPECT_EQ(mended.code, 0);
   EXPECT_EQ(mended.error.find("resuming"), std::string::npos) << mended.error;
+}
+
+TEST_F(External, ALabelersBatchesAreCheckedAndKept) {
+  for (const char* name : {"apple", "boat"}) fs::create_directories(folder_ / "images" / name);
+  for (int i = 0; i < 10; ++i) {
+    const fs::path file =
+        folder_ / "images" / (i % 2 ? "apple" : "boat") / (std::to_string(i) + ".png");
+    cv::imwrite(file.string(), cv::Mat(3 + i, 5, CV_8UC3, cv::Scalar(10 * i, 10 * i, 10 * i)));
+  }
+  const auto command = [&](const std::string& out, const std::string& fault) {
+    return "concepts --data.root=images --labeler.plugin=external --labeler.batch=4 "
+           "--labeler.command=" +
+           script("labeler.py") + " --labeler.fault='" + fault + "' --run.out=" + out;
+  };
+  ASSERT_EQ(run(command("clean", "none")).code, 0) << read_file(folder_ / "stderr.txt");
+  const std::string expected = read_file(folder_ / "clean/concepts.npy");
+  const auto matrix = map_npy(folder_ / "clean/concepts.npy");
+  ASSERT_EQ(matrix.sizes(), (torch::IntArrayRef{10, 3}));
+  // Rows are sorted by name: apple/1 (grey 10), apple/3, ...
+  EXPECT_FLOAT_EQ(matrix[0][0].item<float>(), 10.F / 255);
+  EXPECT_FLOAT_EQ(matrix[1][0].item<float>(), 30.F / 255);
+  EXPECT_EQ(matrix[3][2].item<float>(), 1);
+
+  const struct {
+    const char* name;
+    const char* says;
+  } faults[] = {{"kill", "ended by signal 9"},
+                {"exception", "its last words: RuntimeError"},
+                {"wrong dtype", "is float64 (4, 3), not float32 (4, 3)"},
+                {"wrong shape", "is float32 (3, 4), not float32 (4, 3)"},
+                {"too long", "bytes; float32 (4, 3) is expected"},
+                {"NaN", "holds NaN or an infinite value at (3, 2)"},
+                {"truncated", "it is truncated"},
+                {"no file", "there is no file 'nowhere.npy' in the exchange folder"},
+                {"outside", "is not in the exchange folder"},
+                {"climbing", "is not in the exchange folder"},
+                {"link", "not a regular file"},
+                {"pipe", "not a regular file"}};
+  for (const auto& fault : faults) {
+    SCOPED_TRACE(fault.name);
+    fs::remove_all(folder_ / "out");
+    arm(true);
+    const auto failed = run(command("out", fault.name) + " --run.log-level=off");
+    EXPECT_EQ(failed.code, 4);
+    EXPECT_NE(failed.error.find(fault.says), std::string::npos) << failed.error;
+    EXPECT_EQ(std::count(failed.error.begin(), failed.error.end(), '\n'), 1) << failed.error;
+    arm(false);
+    fs::remove(folder_ / "asked");
+    const auto resumed = run(command("out", fault.name));
+    EXPECT_EQ(resumed.code, 0) << resumed.error;
+    EXPECT_EQ(read_file(folder_ / "asked"), "4\n2\n");  // the first batch is not asked for again
+    EXPECT_EQ(read_file(folder_ / "out/concepts.npy"), expected);
+  }
 }
 
 TEST_F(External, FailuresOfAnEvaluator) {

@@ -119,23 +119,13 @@ class External final : public linex::ConceptLabeler {
                 (data_ ? data_->fingerprint() : std::to_string(rows_)) + " of " +
                 (free ? "texts " : "concepts ") + linex::Sha256().add(all).hex();
     store.rows = rows_;
-    const auto matrix = linex::stored_rows(
-        store, context_, "labeling", "images",
-        [&](std::int64_t begin, std::int64_t end) { return label_rows(begin, end, texts, free); });
+    store.shard_rows = context_.options().integer("batch");  // what came is kept
+    const auto matrix = linex::stored_rows(store, context_, "labeling", "images",
+                                           [&](std::int64_t begin, std::int64_t end) {
+                                             linex::check_cancelled(context_);
+                                             return label_batch(begin, end - begin, texts, free);
+                                           });
     return std::make_shared<MatrixPresence>(matrix.contiguous());
-  }
-
-  torch::Tensor label_rows(std::int64_t begin, std::int64_t end,
-                           const std::vector<std::string>& texts, bool free) {
-    const auto count = static_cast<std::int64_t>(texts.size());
-    torch::Tensor values = torch::empty({end - begin, count});
-    const std::int64_t batch = context_.options().integer("batch");
-    for (std::int64_t at = begin; at < end; at += batch) {
-      linex::check_cancelled(context_);
-      const std::int64_t n = std::min(batch, end - at);
-      values.narrow(0, at - begin, n).copy_(label_batch(at, n, texts, free));
-    }
-    return values;
   }
 
   torch::Tensor label_batch(std::int64_t begin, std::int64_t n,

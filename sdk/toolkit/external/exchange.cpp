@@ -215,7 +215,7 @@ Json Exchange::give(const std::string& name, const Presence& presence,
 std::string Exchange::give(const std::string& name, const Json& value) const {
   const fs::path path = folder_ / (name + ".json");
   std::ofstream file(path, std::ios::binary);
-  file << value.dump() << '\n';
+  file << value.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
   file.close();
   if (!file) throw input_error("cannot write " + path.string());
   return path.string();

@@ -42,14 +42,32 @@ std::string text_of(const Json& message, const char* key) {
 
 }  // namespace
 
+namespace {
+
+/// " (digest)" of a file, "" for a word that names none. A large one, such as weights, is told by
+/// its size and time.
+std::string content_of(const std::string& word) {
+  namespace fs = std::filesystem;
+  constexpr std::uintmax_t kLarge = 64U << 20;
+  std::error_code failure;
+  if (word.empty() || !fs::is_regular_file(word, failure)) return "";
+  const auto size = fs::file_size(word, failure);
+  if (size <= kLarge) return " (" + sha256_of_file(word) + ")";
+  const auto time = fs::last_write_time(word, failure).time_since_epoch().count();
+  return " (" + std::to_string(size) + " bytes of " + std::to_string(time) + ")";
+}
+
+}  // namespace
+
 std::string describe_command(const OptionValues& options) {
   std::string text;
-  for (const auto& word : split_command(options.text("command"))) {
-    text += printable(word, 4096) + " ";
-    std::error_code failure;
-    if (std::filesystem::is_regular_file(word, failure)) text += "(" + sha256_of_file(word) + ") ";
-  }
-  return text + parse_free_options(options.text("options")).dump();
+  for (const auto& word : split_command(options.text("command")))
+    text += printable(word, 4096) + content_of(word) + " ";
+  const Json free_options = parse_free_options(options.text("options"));
+  text += free_options.dump();
+  for (const auto& value : free_options)
+    if (value.is_string()) text += content_of(value.get<std::string>());
+  return text;
 }
 
 Session::Session(const PluginContext& context, std::string kind, int computing_threads)
@@ -73,6 +91,10 @@ Session::Session(const PluginContext& context, std::string kind, int computing_t
 }
 
 Session::~Session() {
+  try {
+    if (!in_call_) finish();
+  } catch (...) {  // nothing is lost by it
+  }
   if (process_) process_->end(kGrace);
 }
 
@@ -117,10 +139,12 @@ void Session::call(const std::string& name, Json content) {
                {"memory_bytes", context_.run().memory_bytes},
                {"exchange", exchange().folder().string()}};
   request.update(content);
-  const std::string line = request.dump() + "\n";
+  // A name that is not UTF-8 has no form in JSON.
+  const std::string line = request.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   exchange().give("request", request);
   to_send_ += line;
   progress_.reset();
+  in_call_ = true;
   last_answer_ = Clock::now();
   write_input();
 }
@@ -150,6 +174,7 @@ Json Session::receive(const std::vector<std::string>& expected) {
              " of the protocol, this linex version " + std::to_string(kExternalProtocol));
       continue;
     }
+    if (type == "done") in_call_ = false;
     if (type == "done" || std::find(expected.begin(), expected.end(), type) != expected.end())
       return message;
     fail("sent a message of type '" + printable(type) + "' where " +

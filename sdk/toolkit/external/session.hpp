@@ -41,8 +41,8 @@ constexpr std::array<linex_option_spec, kExternalOptions.size() + N> external_op
   return all;
 }
 
-/// What a command is for every cache key: its words, options, and the content of every word that is
-/// a file.
+/// What a command is for every cache key: its words and options, and the content of every file that
+/// one of them names.
 std::string describe_command(const OptionValues& options);
 
 /// One running command. Used by one thread at a time; ends with the thread that made it.
@@ -103,7 +103,7 @@ class Session {
   std::size_t scanned_ = 0;       // of received_: no line end between taken_ and here
   std::uint64_t idle_bytes_ = 0;  // of progress and log since the last result
   std::int64_t lines_ = 0, error_lines_ = 0;
-  bool output_ended_ = false;
+  bool output_ended_ = false, in_call_ = false;
   std::chrono::steady_clock::time_point last_answer_, output_closed_;
   std::unique_ptr<Progress> progress_;
   std::string progress_title_;
