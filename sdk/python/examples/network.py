@@ -9,6 +9,7 @@ def network(request):
     import torchvision
 
     torch.set_num_threads(request.threads)
+    torch.manual_seed(request.seed)  # of random weights
     name = request.options.get("name", "resnet18")
     module = torchvision.models.get_model(name, weights=None)
     if "weights" in request.options:

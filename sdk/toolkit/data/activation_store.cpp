@@ -76,6 +76,7 @@ void run_batch(TargetModel& model, const DataSet& data, const ActivationRequest&
   for (std::size_t i = 0; i < columns.size(); ++i) {
     if (columns[i].has(shard)) continue;
     const bool is_logits = columns[i].layer.empty();
+    if (is_logits && !result.logits.defined()) continue;  // a checkpoint may lack its head
     torch::Tensor values =
         is_logits ? result.logits.to(torch::kFloat32).contiguous()
                   : pool_output(result.layers.at(next++), request.pool, columns[i].layer);
@@ -83,6 +84,12 @@ void run_batch(TargetModel& model, const DataSet& data, const ActivationRequest&
                  data, first_row);
     parts[i].push_back(std::move(values));
   }
+}
+
+/// Asked of one image.
+bool has_logits(TargetModel& model, const DataSet& data) {
+  const auto image = load_batch(data, {0}, model.preprocess(), 1);
+  return model.forward(image, {}, true).logits.defined();
 }
 
 /// Computes and stores the missing shards; returns the number of images run.
@@ -150,6 +157,15 @@ Activations extract_activations(TargetModel& model, const std::shared_ptr<const 
   if (columns.empty()) return {};
 
   read_stored(columns);
+  const auto incomplete = [](const Column& column) {
+    return std::any_of(column.shards.begin(), column.shards.end(),
+                       [](const torch::Tensor& shard) { return !shard.defined(); });
+  };
+  if (request.logits && incomplete(columns.back()) && !has_logits(model, *data)) {
+    context.log().warning("the network has no logits: its output is not (images, classes)");
+    columns.pop_back();
+    if (columns.empty()) return {};
+  }
   if (!missing_shards(columns).empty()) {
     // One order for all runs, so that two with common layers cannot wait for each other in a ring.
     std::vector<RowStore*> stores;
@@ -164,6 +180,7 @@ Activations extract_activations(TargetModel& model, const std::shared_ptr<const 
   Activations result;
   result.computed = compute_missing(model, data, request, context, batch, columns);
   for (auto& column : columns) {
+    if (column.layer.empty() && !column.has(0)) continue;
     torch::Tensor matrix = torch::cat(column.shards);
     column.shards.clear();
     if (column.layer.empty())
