@@ -13,7 +13,7 @@ find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(spdlog REQUIRED)
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options filesystem)
-find_package(OpenCV REQUIRED COMPONENTS core imgproc imgcodecs)
+include(cmake/LinexOpenCV.cmake)
 find_package(ZLIB REQUIRED)
 find_package(ICU REQUIRED COMPONENTS uc)
 # SentencePiece ships no CMake package on Debian 12.

@@ -1,5 +1,5 @@
 // linex analyse: where in its range a unit matters, what its range is made of, which units are dead
-// (reference.md §1.11–1.13); numbers as CSV and JSON, plots as SVG.
+// (docs/methods.md §1.11–1.13); numbers as CSV and JSON, plots as SVG.
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr double kTemperature = 1.1, kDeadBelow = 0.01;
+constexpr double kTemperature = 1.1;
 /// Plots of single units stop here; their numbers do not.
 constexpr std::size_t kMostPlots = 256;
 
@@ -111,12 +111,12 @@ PlotSection write_compositions(const fs::path& out, const std::vector<Analysis>&
       const auto found = class_composition(layer.activations.select(1, unit), data.labels(),
                                            data.class_names(), 8, 6);
       if (found.counts.empty()) continue;
-      const double step = found.max / static_cast<double>(found.counts.size());
+      const double step = (found.max - found.min) / static_cast<double>(found.counts.size());
       for (std::size_t b = 0; b < found.counts.size(); ++b)
         for (std::size_t c = 0; c < found.names.size(); ++c)
           csv += csv_record({layer.layer, std::to_string(unit), std::to_string(b),
-                             format_number(step * static_cast<double>(b)),
-                             format_number(step * static_cast<double>(b + 1)),
+                             format_number(found.min + step * static_cast<double>(b)),
+                             format_number(found.min + step * static_cast<double>(b + 1)),
                              std::to_string(found.counts[b]), found.names[c],
                              format_number(found.shares[c][b])});
       if (section.plots.size() == kMostPlots) continue;
@@ -140,8 +140,7 @@ PlotSection report_dead(const std::vector<Analysis>& layers, const ExplanationFi
                      static_cast<double>(std::max<std::size_t>(layer.units.size(), 1));
     const std::string line = layer.layer + ": " + std::to_string(layer.dead.size()) + " of " +
                              std::to_string(layer.units.size()) +
-                             " units are dead (largest activation below " +
-                             format_number(kDeadBelow) + ")";
+                             " units are dead (the same on every image)";
     std::printf("%s\n", line.c_str());
     section.text += (section.text.empty() ? "" : "; ") + line;
     if (!file) continue;
@@ -189,7 +188,7 @@ int run_analyse(PluginRegistry& registry, const Sections& raw,
   for (std::size_t l = 0; l < source.layers.size(); ++l) {
     Analysis analysis{source.layers[l], recorded.layers[l], {}, {}, {}};
     analysis.units = parse_units(place.options("run").text("units"), analysis.activations.size(1));
-    analysis.dead = dead_units(analysis.activations, analysis.units, kDeadBelow);
+    analysis.dead = dead_units(analysis.activations, analysis.units);
     if (images)
       analysis.shares =
           measure_impact({*source.model.object, data, analysis.layer, source.pool, Fill::constant},

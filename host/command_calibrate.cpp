@@ -55,7 +55,7 @@ int run_calibrate(PluginRegistry& registry, const Sections& raw, const std::stri
   const auto labeler = place.open_labeler(data);
   const auto model = place.open_simulator(data, labeler);
   place.prepare_out();
-  const Rows train = place.open_split(data->size()).train;
+  const Rows train = place.open_split(data->size(), data.get()).train;
 
   const auto truth = labeler.object->presence();
   const auto names = labeler.object->concepts();
@@ -74,13 +74,13 @@ int run_calibrate(PluginRegistry& registry, const Sections& raw, const std::stri
     place.log().info(std::to_string(names.size() - kept.size()) + " concepts in more than " +
                      format_number(most) + " of the images are left out (--max-share)");
 
-  CalibrationOptions options;
+  concepts::CalibrationOptions options;
   options.threads = place.settings().threads;
   const auto cosines =
       clock.time("concepts", [&] { return model.object->presence_of(kept_names); });
-  const Calibration fit = clock.time("solve", [&] {
-    return calibrate(*cosines, *select_columns(truth, kept), train, options,
-                     [&](std::int64_t) { check_cancelled(place.context()); });
+  const concepts::Calibration fit = clock.time("solve", [&] {
+    return concepts::calibrate(*cosines, *select_columns(truth, kept), train, options,
+                               [&](std::int64_t) { check_cancelled(place.context()); });
   });
   if (!fit.converged)
     place.log().warning(

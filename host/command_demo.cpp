@@ -3,11 +3,12 @@
 #include <cstdio>
 
 #include "core/report/report.hpp"
-#include "core/run/run_stages.hpp"
+#include "core/run/outcome.hpp"
+#include "core/run/run.hpp"
 #include "host/demo/trained_world.hpp"
 #include "host/demo/world.hpp"
+#include "host/demo/world_methods.hpp"
 #include "host/demo/world_milan.hpp"
-#include "host/demo/world_siglip.hpp"
 #include "host/run_commands.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
@@ -21,97 +22,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// One line of the demo's table: a method, and the sections that make it.
-struct Method {
-  std::string title, folder, concepts;
-  Sections sections;
-};
-
-/// Where the demo's files are.
-struct DemoFiles {
-  fs::path world, network, milan;
-  WorldSiglip siglip;
-};
-
-/// The label maps of every aspect, as labeler.masks takes them.
-std::string mask_folders(const fs::path& world) {
-  std::string folders;
-  for (int aspect = 0; aspect < kAspects; ++aspect)
-    folders +=
-        (aspect ? "," : "") + (world / "masks" / to_string(static_cast<Aspect>(aspect))).string();
-  return folders;
-}
-
-std::vector<Method> methods(const DemoFiles& files) {
-  const std::string hierarchy = (files.world / "hierarchy.json").string();
-  const std::string attributes = (files.world / "attributes.npy").string();
-  const std::string names = (files.world / "attribute_names.txt").string();
-  const std::map<std::string, std::string> label{{"plugin", "label"}, {"hierarchy", hierarchy}};
-  const std::map<std::string, std::string> recorded{
-      {"plugin", "recorded"}, {"concepts", attributes}, {"names", names}};
-  const std::map<std::string, std::string> siglip{
-      {"plugin", "siglip"},
-      {"weights", files.siglip.weights.string()},
-      {"concepts", (files.world / "texts.txt").string()},
-      {"a", format_number(files.siglip.sigmoid.a)},
-      {"b", format_number(files.siglip.sigmoid.b)}};
-  auto cosines = siglip;
-  cosines["presence"] = "cosine";
-  const std::map<std::string, std::string> pixels{
-      {"plugin", "segmentation"},
-      {"masks", mask_folders(files.world)},
-      {"names", (files.world / "masks" / "names.txt").string()},
-      {"ignore", "none"}};
-  // Sentences are judged by the words they share with a picture's own caption.
-  const std::map<std::string, std::string> captions{
-      {"plugin", "captions"},
-      {"captions", (files.world / "captions.txt").string()},
-      {"names", names}};
-  return {{"Network Dissection",
-           "net_dissect",
-           "labelled pixels",
-           {{"labeler", pixels}, {"simulator", recorded}, {"solver", {{"plugin", "net_dissect"}}}}},
-          {"MILAN",
-           "milan",
-           "sentences",
-           {{"labeler", captions},
-            {"solver", {{"plugin", "milan"}, {"checkpoint", files.milan.string()}}}}},
-          {"CLIP-Dissect",
-           "clip_dissect",
-           "words, as a small SigLIP sees",
-           {{"labeler", cosines}, {"simulator", siglip}, {"solver", {{"plugin", "clip_dissect"}}}}},
-          {"LE(Label)",
-           "label",
-           "class labels and their groups",
-           {{"labeler", label}, {"solver", {{"plugin", "linear"}}}}},
-          {"LE(SigLIP)",
-           "siglip",
-           "words, as a small SigLIP sees",
-           {{"labeler", siglip}, {"solver", {{"plugin", "linear"}}}}},
-          {"LE(attributes)",
-           "attributes",
-           "everything in the picture",
-           {{"labeler", recorded}, {"solver", {{"plugin", "linear"}}}}},
-          {"single concept",
-           "single",
-           "everything in the picture",
-           {{"labeler", recorded}, {"solver", {{"plugin", "linear"}, {"max_length", "1"}}}}}};
-}
-
 /// The sections every method shares.
-Sections common_sections(const Sections& raw, const DemoFiles& files, const fs::path& out) {
+Sections common_sections(const Sections& raw, const fs::path& world, const fs::path& network,
+                         const fs::path& out) {
   Sections sections = raw;
   sections["run"]["out"] = out.string();
-  sections["data"] = {{"root", (files.world / "images").string()}};
-  sections["model"] = world_model(NetworkKind::resnet, files.network);
+  sections["data"] = {{"root", (world / "images").string()}};
+  sections["model"] = world_model(NetworkKind::resnet, network);
   sections["evaluator"] = {{"plugin", "simulation_correlation"}};
   return sections;
 }
 
-Sections sections_of(const Method& method, const Sections& common, const fs::path& out) {
+Sections sections_of(const WorldMethod& method, const Sections& common, const fs::path& out) {
   Sections sections = common;
   sections["run"]["out"] = (out / method.folder).string();
-  for (const auto& [name, keys] : method.sections) sections[name] = keys;
+  sections["labeler"] = method.labeler;
+  sections["solver"] = method.solver;
+  if (!method.simulator.empty()) sections["simulator"] = method.simulator;
   return sections;
 }
 
@@ -134,23 +61,21 @@ double mean_length(const RunSummary& summary) {
   return mean_sem(lengths).mean;
 }
 
-void print_row(const Method& method, const RunSummary& summary) {
+void print_row(const WorldMethod& method, const RunSummary& summary) {
   const MeanSem score = mean_sem(summary.test_correlation);
-  std::printf("  %-18s %-30s %.3f ± %.3f  %5lld  %6.1f\n", method.title.c_str(),
+  std::printf("  %-18s %-30s %.3f ± %.3f  %5lld  %6.1f\n", method.name.c_str(),
               method.concepts.c_str(), score.mean, score.sem, static_cast<long long>(score.n),
               mean_length(summary));
 }
 
-void print_best(const Method& method, const RunSummary& summary) {
-  std::printf("\nbest explained by %s (correlation on unseen pictures):\n", method.title.c_str());
-  for (const auto i : best_explained(summary, 5))
-    std::printf("  unit %-4lld %.3f  %s\n", static_cast<long long>(summary.explanations[i].unit),
-                summary.test_correlation[i], in_words(summary.explanations[i]).c_str());
+void print_best(const WorldMethod& method, const RunSummary& summary) {
+  std::printf("\nbest explained by %s (correlation on unseen pictures):\n", method.name.c_str());
+  for (const auto i : best_explained(summary, 5)) std::fputs(unit_text(summary, i).c_str(), stdout);
 }
 
 /// Trains a network of another kind and explains it by the methods named, one row each.
 void explain_network(PluginRegistry& registry, const Sections& common,
-                     const WorldNetworkOptions& options, const DemoFiles& files,
+                     const WorldNetworkOptions& options, const MethodFiles& files,
                      const std::vector<std::string>& folders) {
   const NetworkKind kind = options.train.kind;
   Sections sections = common;
@@ -165,19 +90,11 @@ void explain_network(PluginRegistry& registry, const Sections& common,
                 kind == NetworkKind::vgg ? "VGG" : "ViT", 100 * accuracy(place),
                 sections["model"]["layer"].c_str());
   }
-  for (const auto& method : methods(files)) {
+  for (const auto& method : world_methods(files)) {
     if (std::find(folders.begin(), folders.end(), method.folder) == folders.end()) continue;
     print_row(method, explain_run(registry, sections_of(method, sections, out)));
     std::fflush(stdout);
   }
-}
-
-/// Words and phrases for SigLIP: attributes and class names.
-void write_texts(const World& world, const fs::path& file) {
-  std::string lines;
-  for (const auto& attribute : World::attribute_names()) lines += attribute + "\n";
-  for (const auto& name : world.class_names()) lines += name + "\n";
-  write_file_atomic(file, lines);
 }
 
 /// Only [run] makes sense here; the rest of the configuration is the demo.
@@ -201,10 +118,7 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
   const fs::path cache = setup.settings().cache.empty() ? out / "cache" : setup.settings().cache;
   quiet["run"]["cache"] = cache.string();
 
-  std::error_code failure;
-  fs::create_directories(out, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + out.string() + ": " + failure.message());
+  setup.claim_out();
   WorldOptions pictures;
   pictures.seed = setup.settings().seed;
   WorldNetworkOptions network;
@@ -221,13 +135,13 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
   std::printf("The embedded world: %lld pictures such as \"%s\".\n",
               static_cast<long long>(world.size()), world.caption(world.size() / 2).c_str());
   std::fflush(stdout);
-  DemoFiles files{out / "world",
-                  world_network(network, cache, setup.context()),
-                  {},
-                  options.train_siglip ? train_world_siglip({}, cache, setup.context())
-                                       : world_siglip(out / "siglip")};
-  write_texts(world, files.world / "texts.txt");
-  const Sections common = common_sections(quiet, files, out);
+  MethodFiles files{out / "world", {}, {}, {}};
+  write_texts(world, files.world);
+  if (has_sentencepiece())
+    files.siglip = options.train_siglip ? train_world_siglip({}, cache, setup.context())
+                                        : world_siglip(out / "siglip");
+  const Sections common =
+      common_sections(quiet, files.world, world_network(network, cache, setup.context()), out);
   Workplace place(registry, common);
   std::printf("A small ResNet, trained on %lld others, names the class of %.0f %% of them.\n\n",
               static_cast<long long>(network.world.images), 100 * accuracy(place));
@@ -240,14 +154,8 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
   std::printf("  %-18s %-30s %-13s  %5s  %6s\n", "method", "concepts", "correlation", "units",
               "length");
   std::vector<RunSummary> summaries;
-  auto all = methods(files);
-  if (!has_sentencepiece()) {
-    std::printf("  (what needs SigLIP is left out: SentencePiece cannot be loaded here)\n");
-    const auto needs_it = [](const Method& method) {
-      return method.sections.at("labeler").at("plugin") == "siglip";
-    };
-    all.erase(std::remove_if(all.begin(), all.end(), needs_it), all.end());
-  }
+  const auto all = world_methods(files);
+  if (!files.siglip) std::printf("  (without SigLIP: SentencePiece cannot be loaded here)\n");
   for (const auto& method : all) {
     summaries.push_back(explain_run(registry, sections_of(method, common, out)));
     print_row(method, summaries.back());
@@ -262,7 +170,7 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
     for (const char* shown : {"label", "siglip", "attributes"})
       if (all[m].folder == shown) print_best(all[m], summaries[m]);
   std::printf("\nEach run is in %s/<method>; %s runs again with\n  linex explain --config %s\n",
-              out.c_str(), all[0].title.c_str(), (out / all[0].folder / "run.ini").c_str());
+              out.c_str(), all[0].name.c_str(), (out / all[0].folder / "run.ini").c_str());
   return 0;
 }
 

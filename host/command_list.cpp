@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cstdio>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "core/plugin/plugin_trial.hpp"
+#include "core/run/console.hpp"
 #include "host/commands.hpp"
 #include "linex/abi_tag.hpp"
 
@@ -42,7 +42,8 @@ void print_json(const std::vector<Listed>& usable, const std::vector<Listed>& un
   all["unusable"] = nlohmann::ordered_json::array();
   for (const Listed& plugin : usable) all["plugins"].push_back(to_json(plugin));
   for (const Listed& plugin : unusable) all["unusable"].push_back(to_json(plugin));
-  std::cout << all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
+  std::printf("%s\n",
+              all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
 }
 
 void print_text(const std::vector<Listed>& usable, const std::vector<Listed>& unusable) {
@@ -80,7 +81,10 @@ void print_text(const std::vector<Listed>& usable, const std::vector<Listed>& un
 }  // namespace
 
 int run_list(const PluginRegistry& registry, bool json) {
-  const auto trials = try_plugins(registry);
+  ChildOptions options;
+  options.patience = std::chrono::seconds(20);
+  options.cancelled = interrupted;
+  const auto trials = try_plugins(registry, options);
   std::vector<Listed> usable, unusable;
   for (const PluginEntry& entry : registry.entries()) {
     Trial trial{entry.why, ""};

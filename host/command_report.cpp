@@ -26,8 +26,10 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
     throw input_error(folder +
                       " holds no finished run (run.ini and explanations.csv); name the run.out of "
                       "linex explain or evaluate");
-  const ExplanationFile explanations = read_explanations(file);
+  ExplanationFile explanations = read_explanations(file);
+  explanations.sanity = read_sanity(fs::path(folder) / "summary.json");
   Workplace place(registry, read_configuration(registry, folder));
+  place.claim_out();
   StageClock clock;
   const auto data = place.open_data();
   Source source = open_source(place, data);
@@ -37,7 +39,7 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
   const auto recorded = record_activations(place, source, clock, false);
   make_report(place, {source,
                       recorded,
-                      place.open_split(source.rows()),
+                      place.open_split(source.rows(), data.get()),
                       {method_name(place)},
                       {&explanations},
                       {simulator.object.get()}});

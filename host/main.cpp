@@ -2,14 +2,16 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <functional>
-#include <iostream>
 #include <string>
 #include <vector>
 
+#include "core/plugin/plugin_guard.hpp"
 #include "core/plugin/plugin_registry.hpp"
 #include "core/run/benchmark_plan.hpp"
 #include "core/run/console.hpp"
+#include "core/run/finished.hpp"
 #include "core/run/workplace.hpp"
 #include "host/arguments.hpp"
 #include "host/commands.hpp"
@@ -29,9 +31,52 @@ struct Command {
   std::function<int(PluginRegistry&, const Arguments&)> run;
 };
 
-std::string only_word(const Arguments& arguments, const Command& command) {
+/// The word of a command whose syntax asks for one.
+std::string only_word(const Arguments& arguments) {
   if (arguments.words.size() == 1) return arguments.words.front();
-  throw linex::usage_error("linex " + command.syntax.name + " needs one " + command.syntax.words);
+  throw linex::usage_error("linex " + arguments.syntax.name + " needs one " +
+                           arguments.syntax.words);
+}
+
+/// The text of --NAME, "" where it was not given.
+std::string value_of(const Arguments& arguments, const char* name) {
+  const auto found = arguments.values.find(name);
+  return found == arguments.values.end() ? "" : found->second;
+}
+
+/// Names of checks out of a comma list. Some hold a comma ("same input, same bytes"): every run of
+/// neighbouring parts counts as a name too.
+std::vector<std::string> names_of(const std::string& list) {
+  const auto parts = linex::split(list, ',');
+  std::vector<std::string> names;
+  for (std::size_t first = 0; first < parts.size(); ++first) {
+    std::string name;
+    for (std::size_t last = first; last < parts.size(); ++last) {
+      name += (last > first ? "," : "") + parts[last];
+      names.push_back(linex::trim(name));
+    }
+  }
+  return names;
+}
+
+int check(const PluginRegistry& registry, const Arguments& arguments) {
+  const std::string data = value_of(arguments, "write-data");
+  if (!data.empty()) return linex::run_write_check_data(data);
+  linex::CheckRequest request;
+  request.file = only_word(arguments);
+  request.options = linex::parse_check_options(value_of(arguments, "with"));
+  request.skip = names_of(value_of(arguments, "skip"));
+  request.allow_skipped = names_of(value_of(arguments, "allow-skipped"));
+  const std::string timeout = value_of(arguments, "timeout");
+  if (!timeout.empty()) {
+    if (timeout.size() > 6 || timeout.find_first_not_of("0123456789") != std::string::npos ||
+        std::stoi(timeout) == 0)
+      throw linex::usage_error("--timeout=" + timeout + " is not a number of seconds");
+    request.timeout = std::chrono::seconds(std::stoi(timeout));
+  }
+  const std::string kind = value_of(arguments, "external");
+  if (!kind.empty()) return linex::run_check_external(registry, kind, request);
+  return linex::run_check(request);
 }
 
 const std::vector<Command>& commands() {
@@ -44,23 +89,20 @@ const std::vector<Command>& commands() {
       {{"inspect", "KIND/NAME", {}, {}, false},
        "what a plugin is, its options with type, default, range and help",
        [](auto& registry, const auto& arguments) {
-         return run_inspect(registry, only_word(arguments, commands()[1]));
+         return run_inspect(registry, only_word(arguments));
        }},
-      {{"check", "FILE.so", {}, {"with", "skip", "external"}, false},
-       "conformance of a plugin file (--with key=value,... sets its options; --skip CHECK,...), or "
-       "of a command (--external KIND COMMAND)",
-       [](const auto& registry, const auto& arguments) {
-         linex::CheckRequest request{only_word(arguments, commands()[2]), {}, {}};
-         const auto given = [&](const char* name) {
-           const auto found = arguments.values.find(name);
-           return found == arguments.values.end() ? "" : found->second;
-         };
-         request.options = linex::parse_check_options(given("with"));
-         if (!given("skip").empty()) request.skip = linex::split(given("skip"), ',');
-         if (!given("external").empty())
-           return linex::run_check_external(registry, given("external"), request);
-         return linex::run_check(request);
-       }},
+      {{"check",
+        "FILE.so",
+        {},
+        {"with", "skip", "allow-skipped", "timeout", "write-data", "external"},
+        false},
+       "conformance of a plugin file (--with key=value,... sets its options; --skip CHECK,... "
+       "leaves "
+       "checks out; --allow-skipped CHECK,... lets them leave themselves out; --timeout SECONDS "
+       "for "
+       "each), or of a command (--external KIND COMMAND); --write-data DIR instead writes the data "
+       "that it runs on",
+       [](const auto& registry, const auto& arguments) { return check(registry, arguments); }},
       {{"explain", "", {}, {}, true},
        "the main job: data, activations, concepts, explanations, scores",
        [](auto& registry, const auto& arguments) {
@@ -69,9 +111,7 @@ const std::vector<Command>& commands() {
       {{"evaluate", "", {}, {"explanations"}, true},
        "scores for any explanation file (--explanations FILE.csv), ours or published",
        [](auto& registry, const auto& arguments) {
-         const auto found = arguments.values.find("explanations");
-         return run_evaluate(registry, arguments.sections,
-                             found == arguments.values.end() ? "" : found->second);
+         return run_evaluate(registry, arguments.sections, value_of(arguments, "explanations"));
        }},
       {{"activations", "", {}, {}, true},
        "activations of the chosen layers as .npy files",
@@ -87,16 +127,12 @@ const std::vector<Command>& commands() {
       {{"analyse", "", {}, {"explanations"}, true},
        "where in their range units matter, what their range is made of, dead units",
        [](auto& registry, const auto& arguments) {
-         const auto found = arguments.values.find("explanations");
-         return run_analyse(registry, arguments.sections,
-                            found == arguments.values.end() ? "" : found->second);
+         return run_analyse(registry, arguments.sections, value_of(arguments, "explanations"));
        }},
       {{"report", "DIR", {}, {}, false},
        "(re)builds the report of a run from its folder",
        [](auto& registry, const auto& arguments) {
-         if (arguments.words.size() != 1)
-           throw linex::usage_error("linex report needs one DIR, the run.out of a run");
-         return run_report(registry, arguments.words.front());
+         return run_report(registry, only_word(arguments));
        }},
       {{"concepts", "", {}, {}, true},
        "presence of the labeler's concepts as a .npy file",
@@ -106,9 +142,7 @@ const std::vector<Command>& commands() {
       {{"calibrate", "", {}, {"max-share"}, true},
        "fits a and b of simulator.plugin (siglip, clip) to the labels of labeler.plugin",
        [](auto& registry, const auto& arguments) {
-         const auto found = arguments.values.find("max-share");
-         return run_calibrate(registry, arguments.sections,
-                              found == arguments.values.end() ? "" : found->second);
+         return run_calibrate(registry, arguments.sections, value_of(arguments, "max-share"));
        }},
       {{"demo", "", {"quick", "train-siglip"}, {}, true},
        "several methods on an embedded world; needs no file and no network connection",
@@ -119,12 +153,9 @@ const std::vector<Command>& commands() {
       {{"milan-train", "", {}, {"captions", "epochs", "hidden"}, true},
        "trains a MILAN of your own (--captions FILE.csv: layer,unit,description)",
        [](auto& registry, const auto& arguments) {
-         const auto given = [&](const char* name) {
-           const auto found = arguments.values.find(name);
-           return found == arguments.values.end() ? std::string() : found->second;
-         };
          return run_milan_train(registry, arguments.sections,
-                                {given("captions"), given("epochs"), given("hidden")});
+                                {value_of(arguments, "captions"), value_of(arguments, "epochs"),
+                                 value_of(arguments, "hidden")});
        }},
   };
   return all;
@@ -153,6 +184,16 @@ void print_help(const Command& command, PluginRegistry& registry, const Argument
   std::printf("%s\n  %s\n", usage.c_str(), command.does);
   if (command.syntax.sections)
     std::printf("%s", section_help(registry, arguments.sections).c_str());
+}
+
+/// Before there is a logger; run.log-level holds all the same.
+void warn(const Arguments& arguments) {
+  const auto run = arguments.sections.find("run");
+  if (run != arguments.sections.end())
+    if (const auto level = run->second.find("log-level"); level != run->second.end())
+      if (level->second == "error" || level->second == "off") return;
+  for (const std::string& warning : arguments.warnings)
+    std::fprintf(stderr, "linex: warning: %s\n", warning.c_str());
 }
 
 int run(const std::vector<std::string>& words) {
@@ -185,7 +226,13 @@ int run(const std::vector<std::string>& words) {
       print_help(command, registry, arguments);
       return 0;
     }
-    return command.run(registry, arguments);
+    warn(arguments);
+    try {
+      return command.run(registry, arguments);
+    } catch (const linex::Error& error) {
+      if (error.kind() != linex::ErrorKind::usage) throw;
+      throw linex::usage_error(linex::with_origin(arguments, error.what()));
+    }
   }
   throw linex::usage_error("there is no command '" + words.front() + "'" +
                            linex::did_you_mean(words.front(), names) +
@@ -195,20 +242,30 @@ int run(const std::vector<std::string>& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  linex::hold_standard_streams();
   linex::install_interrupt_handler();
+  linex::install_crash_handler();
   int code = static_cast<int>(linex::ErrorKind::plugin);
   try {
-    code = run({argv + 1, argv + argc});
+    try {
+      code = run({argv + 1, argv + argc});
+    } catch (const linex::Finished&) {
+      code = 0;
+    }
+    linex::finish_standard_output();
   } catch (const linex::Error& error) {
     std::fprintf(stderr, "linex: %s\n", error.what());
     code = static_cast<int>(error.kind());
   } catch (const c10::Error& error) {
-    std::fprintf(stderr, "linex: %s\n", error.what_without_backtrace());
+    std::fprintf(stderr, "linex: %s\n", linex::one_line(error.what_without_backtrace()).c_str());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "linex: out of memory; lower run.memory or run.batch\n");
     code = static_cast<int>(linex::ErrorKind::input);
+  } catch (const std::filesystem::filesystem_error& error) {
+    std::fprintf(stderr, "linex: %s\n", linex::one_line(error.what()).c_str());
+    code = static_cast<int>(linex::ErrorKind::input);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "linex: %s\n", error.what());
+    std::fprintf(stderr, "linex: %s\n", linex::one_line(error.what()).c_str());
   }
   return code;
 }

@@ -5,14 +5,11 @@
 
 #include "core/plugin/plugin_registry.hpp"
 #include "core/run/benchmark_plan.hpp"
-#include "core/run/summary.hpp"
 #include "host/arguments.hpp"
 
 namespace linex {
 
 int run_explain(PluginRegistry& registry, const Sections& raw);
-/// Everything run_explain does but printing.
-RunSummary explain_run(PluginRegistry& registry, const Sections& raw);
 int run_evaluate(PluginRegistry& registry, const Sections& raw,
                  const std::string& explanation_file);
 int run_activations(PluginRegistry& registry, const Sections& raw);

@@ -18,6 +18,7 @@ namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace intervention;
 using test::activations_of;
 using test::given;
 using test::Pictures;
@@ -336,8 +337,12 @@ TEST(Impact, SharesFollowThePublishedFormula) {
   EXPECT_NEAR(shares[3], 1, 1e-12);
   const RemovalEffect none{effect.loss, effect.loss, effect.correct, effect.correct};
   EXPECT_TRUE(std::isnan(impact_shares(activation, none, {0.5})[0]));
-  EXPECT_EQ(dead_units(torch::tensor({{0.0F, 0.5F}, {0.009F, 0.0F}}), {0, 1}, 0.01),
-            (std::vector<std::int64_t>{0}));
+  // Dead is what does not vary, whatever the scale: 0.3 with rounding noise is, 1e-5 is not.
+  const auto activations =
+      torch::tensor({{0.0F, 0.0F, 0.3F, -2.0F}, {0.009F, 0.0F, 0.3000001F, 4.0F}});
+  for (const float scale : {1e-30F, 1e-3F, 1.0F, 1e30F})
+    EXPECT_EQ(dead_units(activations * scale, {0, 1, 2, 3}), (std::vector<std::int64_t>{1, 2}))
+        << scale;
 }
 
 TEST_F(AblationPlugin, ImpactOfALastLayerIsThatOfTheGeneralPath) {

@@ -10,6 +10,7 @@
 #include "linex/error.hpp"
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/files.hpp"
+#include "toolkit/base/mojibake.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/stats.hpp"
@@ -147,6 +148,29 @@ TEST_F(Base, CsvRoundTripsAnyText) {
             std::string::npos);
   EXPECT_NE(message_of([&] { read_csv(write("q.csv", "a,b\n\"1,2\n")); }).find("quote"),
             std::string::npos);
+}
+
+TEST(Text, Utf8IsStrict) {
+  for (const char* good :
+       {"", "plain", "jalape\xc3\xb1o", "\xed\x9f\xbf\xee\x80\x80", "\xf4\x8f\xbf\xbf"})
+    EXPECT_TRUE(is_utf8(good)) << good;
+  for (const char* bad : {"\xc0\x80", "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf",  // longer than needed
+                          "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\x80",
+                          "a\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xc3(", "\xe2\x82(a"})
+    EXPECT_FALSE(is_utf8(bad)) << bad;
+  EXPECT_TRUE(is_utf8(std::string_view("a\0b", 3)));
+}
+
+TEST(Text, Windows1252IsTheBrowsers) {
+  const char32_t high[32] = {0x20ac, 0x81,   0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021,
+                             0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0x8d,   0x017d, 0x8f,
+                             0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
+                             0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0x9d,   0x017e, 0x0178};
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    const char32_t expected = byte >= 0x80 && byte < 0xa0 ? high[byte - 0x80] : byte;
+    EXPECT_EQ(from_windows_1252(static_cast<unsigned char>(byte)), expected) << byte;
+    EXPECT_TRUE(is_utf8(decode_text(std::string(1, static_cast<char>(byte)) + "\xff"))) << byte;
+  }
 }
 
 TEST(Text, SuggestsNearNames) {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <opencv2/imgcodecs.hpp>
 
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
@@ -111,6 +112,8 @@ TEST_F(Benchmark, OneTableForAllMethodsAndNetworks) {
   EXPECT_NE(out_.find("dead 1"), std::string::npos);
   EXPECT_NE(read_file(folder_ / "b/benchmark.md").find("| LE | **"), std::string::npos);
   EXPECT_TRUE(fs::exists(folder_ / "b/first/report/index.html"));
+  EXPECT_NE(read_file(folder_ / "b/index.html").find("href=\"second/report/index.html\""),
+            std::string::npos);
   EXPECT_EQ(read_explanations(folder_ / "b/second/single/explanations.csv").explanations.size(),
             5U);
 
@@ -180,6 +183,36 @@ TEST_F(Benchmark, ReportAndAnalyseWorkOnARunsFolder) {
   const auto& layer = *json["dead"].begin();
   EXPECT_EQ(layer["units"], nlohmann::json::array({4}));
   EXPECT_DOUBLE_EQ(layer["share"], 0.2);
+}
+
+TEST_F(Benchmark, RecordedActivationsOfADataSetShowItsImagesAndSanityStays) {
+  for (int i = 0; i < 60; ++i) {
+    const fs::path folder = folder_ / "images" / (i < 30 ? "dark" : "light");
+    fs::create_directories(folder);
+    const cv::Mat image(8, 8, CV_8UC3, cv::Scalar::all(i < 30 ? 2 * i : 140 + i));
+    ASSERT_TRUE(cv::imwrite((folder / (std::to_string(100 + i) + ".png")).string(), image));
+  }
+  auto activations = torch::rand({60, 2});
+  activations.slice(0, 30).select(1, 0) += 2;
+  activations.slice(0, 0, 30).select(1, 1) += 2;
+  write_npy(folder_ / "small.npy", activations);
+  ASSERT_EQ(run("explain --data.root=images --model.plugin=recorded --model.activations=small.npy "
+                "--labeler.plugin=label --evaluator.plugin=simulation_correlation,concept_metrics "
+                "--evaluator.sanity=true --run.out=r"),
+            0)
+      << error_;
+  const std::string page = read_file(folder_ / "r/report/index.html");
+  EXPECT_NE(page.find("id=\"image-"), std::string::npos);
+  EXPECT_NE(page.find("images (60 images)"), std::string::npos);
+  EXPECT_NE(page.find("42 train, 6 validation, 12 test"), std::string::npos);
+  const auto sanity = nlohmann::json::parse(read_file(folder_ / "r/summary.json"))["sanity"];
+  ASSERT_EQ(sanity.size(), 1U);
+  for (const char* name : {"missing labels", "extra labels", "reliable"})
+    EXPECT_TRUE((*sanity.begin())["f1"].contains(name)) << sanity;
+  // The page built again tells of them too.
+  ASSERT_EQ(run("report r"), 0) << error_;
+  EXPECT_TRUE(read_file(folder_ / "r/report/index.html") == page);
+  EXPECT_NE(page.find("\"sanity\":[{"), std::string::npos);
 }
 
 }  // namespace

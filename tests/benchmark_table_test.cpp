@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/run/benchmark_page.hpp"
 #include "core/run/benchmark_table.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
 
@@ -45,10 +46,11 @@ TEST(BenchmarkTable, MeansCountsAndBest) {
   EXPECT_EQ(table.best("net", "sim correlation")->method, "two");
   EXPECT_EQ(table.cell("two", "other", "sim correlation"), nullptr);
   ASSERT_EQ(table.pairs.size(), 1U);
-  EXPECT_NE(to_terminal(table).find("*0.4000 ± 0.1000 (n 2, dead 1)"), std::string::npos);
-  EXPECT_NE(to_markdown(table).find("| two | **0.4000 ± 0.1000** (n 2, dead 1) | – |"),
+  // Ahead by less than the error of the paired difference: unmarked.
+  EXPECT_NE(to_terminal(table).find(" 0.4000 ± 0.1000 (n 2, dead 1)"), std::string::npos);
+  EXPECT_NE(to_markdown(table).find("| two | 0.4000 ± 0.1000 (n 2, dead 1) | – |"),
             std::string::npos);
-  EXPECT_NE(to_markdown(table).find("| two − one | net | +0.1000 ± 0.2000 | 1 : 1 | 2 |"),
+  EXPECT_NE(to_markdown(table).find("| two − one | net | +0.1000 ± 0.2000 | 1 : 0 : 1 | 0.7 | 2 |"),
             std::string::npos);
   EXPECT_NE(to_csv(table).find("sim correlation,one,other,0.1,0,2,2,0,2\n"), std::string::npos);
   const auto json = nlohmann::json::parse(to_json(table));
@@ -62,14 +64,80 @@ TEST(BenchmarkTable, PairsByUnitAndKnowsWhatIsBetter) {
   std::swap(second.scores[0].value[0], second.scores[0].value[1]);
   second.explanations[2].unit = 77;  // no partner
   auto pair = paired_difference(first, second, "sim correlation");
-  EXPECT_EQ(pair.difference.n, 2);
-  EXPECT_DOUBLE_EQ(pair.difference.mean, 0.5);
-  EXPECT_EQ(pair.first_wins, 1);
-  EXPECT_EQ(pair.ties, 1);
+  EXPECT_EQ(pair.outcome.difference.n, 2);
+  EXPECT_DOUBLE_EQ(pair.outcome.difference.mean, 0.5);
+  EXPECT_EQ(pair.outcome.wins, 1);
+  EXPECT_EQ(pair.outcome.ties, 1);
   first.scores[0].higher_is_better = second.scores[0].higher_is_better = false;
   pair = paired_difference(first, second, "sim correlation");
-  EXPECT_EQ(pair.second_wins, 1);
-  EXPECT_EQ(paired_difference(first, second, "none").difference.n, 0);
+  EXPECT_EQ(pair.outcome.losses, 1);
+  EXPECT_EQ(paired_difference(first, second, "none").outcome.difference.n, 0);
+}
+
+TEST(BenchmarkTable, DifferencesOfRoundingAreTiesAndMarkNobody) {
+  const auto table = make_benchmark_table({run("a", "n", {0.5, 0.7, 0.3, 0.6}),
+                                           run("b", "n", {0.5 + 1e-9, 0.7 + 1e-9, 0.3 + 9e-7, 0.6}),
+                                           run("a", "m", {0.5, 0.7, 0.3, 0.6}),
+                                           run("b", "m", {0.5 + 2e-6, 0.7 - 1e-9, 0.2, 0.5})});
+  const std::string score = "sim correlation";
+  const auto same = table.against_best("n", score).at(0);
+  EXPECT_EQ(same.outcome.outcome(), "0 : 4 : 0");
+  EXPECT_EQ(same.outcome.difference.mean, 0);
+  EXPECT_EQ(same.holm_p, 1);
+  EXPECT_FALSE(table.best_stands_out("n", score));
+  const auto other = table.against_best("m", score).at(0);
+  EXPECT_EQ(other.first, "a");
+  EXPECT_EQ(other.outcome.outcome(), "2 : 1 : 1");
+  EXPECT_TRUE(table.best_stands_out("m", score));
+  EXPECT_NE(to_markdown(table).find("| a | 0.5250 ± 0.0854 (n 4) | **0.5250 ± 0.0854** (n 4) |"),
+            std::string::npos)
+      << to_markdown(table);
+}
+
+TEST(BenchmarkTable, ALowerScoreMayBeTheBest) {
+  const auto table =
+      make_benchmark_table({run("a", "n", {1, 2, 3.5}, false), run("b", "n", {2, 3.25, 4}, false)});
+  const auto pair = table.against_best("n", "sim correlation").at(0);
+  EXPECT_EQ(pair.first, "a");
+  EXPECT_EQ(pair.outcome.outcome(), "3 : 0 : 0");
+  EXPECT_TRUE(table.best_stands_out("n", "sim correlation"));
+}
+
+TEST(BenchmarkTable, PValuesAreSciPysAndHolmsCorrection) {
+  // scipy.stats.ttest_rel and statsmodels' multipletests(method="holm") of these.
+  const auto table = make_benchmark_table({run("a", "n", {0.2, 0.5, 0.9, 0.4, 0.35, 0.6}),
+                                           run("b", "n", {0.1, 0.45, 0.95, 0.2, 0.3, 0.5}),
+                                           run("c", "n", {0.3, 0.1, 0.5, 0.2, 0.25, 0.4})});
+  ASSERT_EQ(table.pairs.size(), 3U);
+  EXPECT_NEAR(table.pairs[0].outcome.p, 0.07558681842161241, 1e-12);
+  EXPECT_NEAR(table.pairs[1].outcome.p, 0.04931308767365267, 1e-12);
+  EXPECT_NEAR(table.pairs[2].outcome.p, 0.2550016503386794, 1e-12);
+  EXPECT_NEAR(table.pairs[0].holm_p, 0.15117364, 1e-8);
+  EXPECT_NEAR(table.pairs[1].holm_p, 0.14793926, 1e-8);
+  EXPECT_NEAR(table.pairs[2].holm_p, 0.25500165, 1e-8);
+  EXPECT_EQ(nlohmann::json::parse(to_json(table))["paired"][0]["holm_p"], table.pairs[0].holm_p);
+  const auto corrected = holm({0.02, kNone, 0.01, 0.5});
+  EXPECT_DOUBLE_EQ(corrected[0], 0.04);
+  EXPECT_TRUE(std::isnan(corrected[1]));
+  EXPECT_DOUBLE_EQ(corrected[2], 0.03);
+  EXPECT_DOUBLE_EQ(corrected[3], 0.5);
+  EXPECT_EQ(p_value_text(0.00005), "< 0.0001");
+  EXPECT_EQ(p_value_text(kNone), "–");
+}
+
+TEST(BenchmarkPage, ShowsEveryCellAndLinksTheReports) {
+  const auto table = make_benchmark_table({run("one <b>", "net a", {0.2, 0.4, kNone}),
+                                           run("two", "net a", {0.5, 0.6, kNone}),
+                                           run("one <b>", "other", {-0.1, 0.1})});
+  const std::string page = benchmark_page(table, {{"net a", "net a/report/index.html"}});
+  EXPECT_EQ(page.find("<b>two"), page.rfind("<b>two"));  // marked once
+  EXPECT_NE(page.find("<b>two"), std::string::npos);
+  EXPECT_NE(page.find("href=\"net%20a/report/index.html\""), std::string::npos);
+  EXPECT_EQ(page.find("one <b>"), std::string::npos);
+  EXPECT_NE(page.find("0.5500 ± 0.0500"), std::string::npos);
+  EXPECT_NE(page.find("2 : 0 : 0"), std::string::npos);
+  EXPECT_NE(page.find("n 2, dead 1, length 2.00"), std::string::npos);
+  EXPECT_EQ(page.find("http"), std::string::npos);  // opens without a network
 }
 
 TEST(BenchmarkTable, ScoresOfAnyNameAndTheirIntervalsSurviveTheFile) {
@@ -91,7 +159,7 @@ TEST(BenchmarkTable, ScoresOfAnyNameAndTheirIntervalsSurviveTheFile) {
   EXPECT_TRUE(back.scores[1].low.empty());
 }
 
-TEST(BenchmarkTable, PublishedFilesGiveThePublishedTable) {  // reference.md §6.1, §6.3
+TEST(BenchmarkTable, PublishedFilesGiveThePublishedTable) {  // docs/methods.md §6.1, §6.3
   const char* shared = std::getenv("LINEX_SHARED");
   if (!shared) GTEST_SKIP() << "needs LINEX_SHARED";
   const std::filesystem::path folder = std::filesystem::path(shared) / "data/published";
@@ -113,8 +181,9 @@ TEST(BenchmarkTable, PublishedFilesGiveThePublishedTable) {  // reference.md §6
   EXPECT_NEAR(table.cell("le_siglip", "resnet18", "sim correlation")->length, 4.2520, 1e-4);
   EXPECT_EQ(table.best("resnet18", "sim correlation")->method, "le_siglip");
   ASSERT_EQ(table.pairs.size(), 3U);
-  EXPECT_NEAR(table.pairs[0].difference.mean, 0.220770 - 0.155650, 2e-6);
-  EXPECT_EQ(table.pairs[0].first_wins + table.pairs[0].second_wins + table.pairs[0].ties, 512);
+  const Comparison& outcome = table.pairs[0].outcome;
+  EXPECT_NEAR(outcome.difference.mean, 0.220770 - 0.155650, 2e-6);
+  EXPECT_EQ(outcome.wins + outcome.losses + outcome.ties, 512);
 }
 
 }  // namespace

@@ -90,6 +90,18 @@ class Cli : public ::testing::Test {
   torch::Tensor presence_, activations_;
 };
 
+TEST_F(Cli, QuestionMarkForALayerTellsWhatThereIs) {
+  for (const char* command : {"activations", "explain"}) {
+    const Outcome outcome = run(std::string(command) +
+                                " --model.plugin=recorded --model.activations=A.npy "
+                                "--labeler.plugin=recorded --labeler.concepts=P.npy "
+                                "--labeler.names=names.txt --model.layer=? --run.out=out");
+    EXPECT_EQ(outcome.code, 0) << outcome.error;
+    EXPECT_NE(outcome.out.find("600 rows, 6 units"), std::string::npos) << outcome.out;
+    EXPECT_FALSE(fs::exists(folder_ / "out"));
+  }
+}
+
 TEST_F(Cli, RecordedMatricesAreExplained) {
   const Outcome outcome = run("explain " + recorded_ + "--run.out=out");
   ASSERT_EQ(outcome.code, 0) << outcome.error;

@@ -9,23 +9,22 @@
 
 #include "linex/error.hpp"
 #include "plugins/solvers/clip_dissect/similarity.hpp"
-#include "tests/matrix.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/random.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/math/top_rows.hpp"
 
 namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
-using test::Matrix;
 
 constexpr Similarity kAll[] = {Similarity::soft_wpmi, Similarity::wpmi, Similarity::rank_reorder,
                                Similarity::cos_similarity, Similarity::cos_similarity_cubed};
 
 torch::Tensor compute(const torch::Tensor& presence, const torch::Tensor& activations,
                       const SimilarityOptions& options, Rows rows = {}) {
-  const Matrix matrix(presence);
+  const MatrixPresence matrix(presence);
   if (rows.empty()) {
     rows.resize(static_cast<std::size_t>(presence.size(0)));
     std::iota(rows.begin(), rows.end(), std::int64_t{0});

@@ -15,6 +15,7 @@
 #include "toolkit/concepts/calibration.hpp"
 #include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/data/dataset.hpp"
 #include "toolkit/data/loader.hpp"
 #include "toolkit/net/vision_text.hpp"
@@ -302,23 +303,9 @@ TEST(EmbeddingPresence, IsTheSigmoidOfCosines) {
       std::string::npos);
 }
 
-/// 0/1 truth drawn from σ(a(cos + b)).
-class PlantedTruth final : public Presence {
- public:
-  explicit PlantedTruth(Tensor values) : values_(std::move(values)) {}
-  std::int64_t rows() const override { return values_.size(0); }
-  std::int64_t cols() const override { return values_.size(1); }
-
- private:
-  void do_read(Ids rows, const Columns&, float* out) const override {
-    for (const std::int64_t row : rows)
-      out = std::copy_n(values_.data_ptr<float>() + row * cols(), cols(), out);
-  }
-
-  Tensor values_;
-};
-
 TEST(Calibration, RecoversPlantedParameters) {
+  using concepts::calibrate;
+  using concepts::Calibration;
   Random random(5);
   const std::int64_t n = 2000, c = 40, width = 16;
   const auto normal = [&](std::int64_t rows) {
@@ -339,7 +326,7 @@ TEST(Calibration, RecoversPlantedParameters) {
     float& value = truth.data_ptr<float>()[i];
     value = random.uniform() < static_cast<double>(value) ? 1.0F : 0.0F;
   }
-  const PlantedTruth labels(truth);
+  const MatrixPresence labels(truth);
   const Calibration fit = calibrate(cosines, labels, rows);
   EXPECT_TRUE(fit.converged);
   EXPECT_NEAR(fit.sigmoid.a, planted.a, 0.4);
@@ -359,7 +346,7 @@ TEST(Calibration, RecoversPlantedParameters) {
   for (const auto& [da, db] : {std::pair{0.1, 0.0}, {-0.1, 0.0}, {0.0, 0.002}, {0.0, -0.002}})
     EXPECT_GT(loss_at(fit.sigmoid.a + da, fit.sigmoid.b + db), best);
 
-  CalibrationOptions two;
+  concepts::CalibrationOptions two;
   two.threads = 2;
   const Calibration again = calibrate(cosines, labels, rows, two);
   EXPECT_EQ(again.sigmoid.a, fit.sigmoid.a);
@@ -368,34 +355,37 @@ TEST(Calibration, RecoversPlantedParameters) {
   // Only the rows asked for count.
   const Rows few(rows.begin(), rows.begin() + 100);
   EXPECT_EQ(calibrate(cosines, labels, few).pairs, 100 * c);
-  input_error_of([&] { calibrate(cosines, PlantedTruth(torch::zeros({n, c})), rows); });
-  input_error_of([&] { calibrate(cosines, PlantedTruth(torch::zeros({n, 3})), rows); });
+  input_error_of([&] { calibrate(cosines, MatrixPresence(torch::zeros({n, c})), rows); });
+  input_error_of([&] { calibrate(cosines, MatrixPresence(torch::zeros({n, 3})), rows); });
   const Calibration separable =
-      calibrate(cosines, PlantedTruth(images.matmul(words.t()).gt(0.1).to(torch::kFloat)), rows);
+      calibrate(cosines, MatrixPresence(images.matmul(words.t()).gt(0.1).to(torch::kFloat)), rows);
   EXPECT_FALSE(separable.converged);
   EXPECT_LT(separable.loss, separable.grid_loss);
 }
 
-TEST(ConceptList, BlanksAndDuplicatesAreReported) {
+TEST(ConceptList, NamesAreDistinctAndEmptyOnesRefused) {
   const fs::path folder = fresh_folder("lists");
   const fs::path file = write(folder / "list.txt",
                               "\xef\xbb\xbf"
-                              "cat\r\n\r\ndog\rcat\n  \ncat");
-  const ConceptList list = read_concept_list(file);
-  EXPECT_EQ(list.concepts, (std::vector<std::string>{"cat", "dog", "cat", "cat"}));
-  EXPECT_EQ(list.blank_lines, 2);
-  EXPECT_EQ(list.duplicates, 2);
+                              "cat\r\n dog \rcat\ncat (2)\ncat\n \n\n");
   test::RecordingLogger log;
-  report(list, file, log);
+  const ConceptList list = read_concept_list(file, log);
+  // "cat (2)" was somebody's name already.
+  EXPECT_EQ(list.names, (std::vector<std::string>{"cat", "dog", "cat (3)", "cat (2)", "cat (4)"}));
+  EXPECT_EQ(list.text_of("cat (3)"), "cat");
+  EXPECT_EQ(list.text_of("cat (2)"), "cat (2)");
+  EXPECT_EQ(list.text_of("a cow"), "a cow");
   ASSERT_EQ(log.lines.size(), 1U);
-  EXPECT_NE(
-      log.lines[0].find("2 blank lines left out, 2 repeated concepts kept, the first is 'cat'"),
-      std::string::npos);
-  input_error_of([&] { read_concept_list(write(folder / "empty.txt", "\n\n")); });
-  EXPECT_NE(input_error_of([&] {
-              read_concept_list(write(folder / "latin1.txt", "ok\ncaf\xe9\n"));
-            }).find("line 2"),
-            std::string::npos);
+  EXPECT_NE(log.lines[0].find("2 names there already, the first is 'cat'"), std::string::npos);
+  const auto refused = [&](const std::string& content, const std::string& part) {
+    const auto text =
+        input_error_of([&] { read_concept_list(write(folder / "bad.txt", content), log); });
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  refused("\n\n", "no concept");
+  refused("ok\ncaf\xe9\n", "line 2");
+  refused("ok\n\ncow\n", "line 2 is empty");
+  refused("ok\ndog\n \t\ncow\n", "line 3 is empty");
 }
 
 OptionValues siglip_options(const fs::path& list) {

@@ -32,7 +32,14 @@ def random_network(name):
     return network
 
 
-def hooked(network, images, count):
+def channels_last(name, path):
+    """Whether torchvision computes this layer as (n, H, W, C)."""
+    if name.startswith("swin"):
+        return path.startswith(("features", "norm")) and path != "features.0.0"
+    return name.startswith("convnext") and path.split(".")[-2:-1] == ["block"] and path[-1] in "12345"
+
+
+def hooked(name, network, images, count):
     """Pooled outputs of up to `count` layers, and logits; layers that run once and have units."""
     outputs, handles = {}, []
     for path, module in network.named_modules():
@@ -48,7 +55,12 @@ def hooked(network, images, count):
     usable = [path for path, runs in outputs.items() if len(runs) == 1 and runs[0] is not None
               and runs[0].dim() in (2, 3, 4) and runs[0].shape[0] == len(images)]
     chosen = [usable[i] for i in sorted({round(i * (len(usable) - 1) / (count - 1)) for i in range(count)})]
-    found = {path: common.pool(outputs[path][0]).numpy() for path in chosen}
+    found = {}
+    for path in chosen:
+        output = outputs[path][0]
+        if output.dim() == 4 and channels_last(name, path):
+            output = output.permute(0, 3, 1, 2)
+        found[path] = common.pool(output).numpy()
     found["logits"] = logits.numpy()
     return found
 
@@ -68,7 +80,7 @@ def main():
         images = torch.stack([common.preprocess("any", path) for path in sorted((root / "all").iterdir())])
         for name in given.networks.split(","):
             network = random_network(name)
-            expected = hooked(network, images, given.layers)
+            expected = hooked(name, network, images, given.layers)
             layers = [layer for layer in expected if layer != "logits"]
             for kind in ("scripted", "traced"):
                 file = temporary / f"{name}.{kind}.pt"

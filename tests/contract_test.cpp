@@ -11,19 +11,17 @@
 #include "linex/ability.hpp"
 #include "linex/pixel_labels.hpp"
 #include "linex/plugin.hpp"
-#include "matrix.hpp"
 #include "test_plugins.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/math/row_source.hpp"
 
 namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
-
-using test::Matrix;
 
 // ---- presence -----------------------------------------------------------------------------------
 
@@ -74,7 +72,7 @@ TEST(PresenceRead, ChecksRowsAndColumns) {
 
 TEST(PresenceRead, EverySourceInTheBoxTakesAnEmptyList) {
   const torch::Tensor ones = torch::ones({4, 3});
-  const auto matrix = std::make_shared<Matrix>(ones);
+  const auto matrix = std::make_shared<MatrixPresence>(ones);
   const EmbeddingPresence embeddings(ones, ones, Sigmoid{1, 0});
   const auto subset = select_columns(matrix, {2, 0});
   const auto empty = select_columns(matrix, {});
@@ -113,7 +111,7 @@ class TwoConcepts : public ConceptLabeler {
   std::vector<std::string> concepts() const override { return {"a", "b"}; }
   std::shared_ptr<const Presence> presence() override {
     ++asked;
-    return std::make_shared<Matrix>(torch::ones({5, columns_}));
+    return std::make_shared<MatrixPresence>(torch::ones({5, columns_}));
   }
   int asked = 0;
 
@@ -261,7 +259,9 @@ TEST_F(Fingerprint, FollowsTheContentOfEveryFile) {
         {"labels", write("labels.npy", torch::zeros({4}, torch::kInt64))}}},
       {"recorded", {{"concepts", write("p.npy", matrix)}, {"names", names}}},
       {"embeddings",
-       {{"images", write("i.npy", matrix)}, {"texts", write("t.npy", matrix)}, {"names", names}}},
+       {{"images", write("i.npy", matrix)},
+        {"texts", write("t.npy", torch::ones({3, 3}))},
+        {"names", names}}},
       {"captions", {{"captions", write("c.txt", "a dog\na cat\n")}, {"names", names}}}};
   for (const auto& [labeler, files] : cases) {
     OptionValues options;

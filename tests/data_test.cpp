@@ -10,6 +10,7 @@
 #include <fstream>
 #include <numeric>
 #include <opencv2/imgcodecs.hpp>
+#include <set>
 
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
@@ -311,15 +312,57 @@ TEST_F(Data, FingerprintFollowsContentAndLabels) {
   EXPECT_NE(open(folder_ / "set")->fingerprint(), changed);
 }
 
-TEST_F(Data, LimitTakesTheFirstRowsAndWarnsOfLostClasses) {
-  for (const char* name : {"set/a/1.png", "set/a/2.png", "set/b/1.png"}) paint(name, 1);
+TEST_F(Data, LimitTakesAsManyOfEachClassAndWarnsOfLostOnes) {
+  for (const char* name : {"set/a/1.png", "set/a/2.png", "set/a/3.png", "set/a/4.png",
+                           "set/b/1.png", "set/c/1.png", "set/c/2.png", "set/c/3.png"})
+    paint(name, 1);
   DataOptions options;
   options.root = folder_ / "set";
-  options.limit = 2;
   options.log = &log_;
+  std::set<std::string> names;
+  for (options.seed = 0; options.seed < 8; ++options.seed) {
+    options.limit = 5;  // the one of b, two of each other
+    const auto data = open_data_set(options);
+    EXPECT_EQ(data->labels(), (std::vector<std::int64_t>{0, 0, 1, 2, 2}));
+    const Listing* listing = listing_of(data.get());
+    ASSERT_NE(listing, nullptr);
+    EXPECT_EQ(listing->size, 8);
+    const char* all[] = {"a/1", "a/2", "a/3", "a/4", "b/1", "c/1", "c/2", "c/3"};
+    for (std::int64_t row = 0; row < 5; ++row)
+      EXPECT_EQ(data->name(row), std::string(all[listing->rows[row]]) + ".png");
+    names.insert(data->name(0) + data->name(1));
+    EXPECT_EQ(open_data_set(options)->name(1), data->name(1));
+  }
+  EXPECT_GT(names.size(), 1u);  // another seed, other images
+  EXPECT_TRUE(log_.lines.empty());
+  options.limit = 2;
   EXPECT_EQ(open_data_set(options)->size(), 2);
   ASSERT_EQ(log_.lines.size(), 1u);
-  EXPECT_NE(log_.lines[0].find("1 of 2 classes"), std::string::npos);
+  EXPECT_NE(log_.lines[0].find("2 of 3 classes"), std::string::npos);
+  EXPECT_EQ(sample_rows({}, 100, 10, 3).size(), 10u);
+  EXPECT_EQ(sample_rows({}, 4, 10, 3), (Rows{0, 1, 2, 3}));
+}
+
+TEST_F(Data, SplitFilesMeanRowsOfTheListing) {
+  const Listing listing{{0, 1, 3, 4, 6, 7, 8, 9}, 10};  // 2 and 5 were skipped
+  const auto ids = [&](const char* part, const std::vector<std::int64_t>& values) {
+    write_npy(folder_ / (std::string(part) + "_ids.npy"), torch::tensor(values, torch::kInt64));
+  };
+  ids("train", {0, 2, 4, 9});
+  ids("val", {1, 3});
+  ids("test", {6, 8});
+  const Split split = make_split(folder_.string(), 8, 0, &listing, &log_);
+  EXPECT_EQ(split.train, (Rows{0, 3, 7}));
+  EXPECT_EQ(split.val, (Rows{1, 2}));
+  EXPECT_EQ(split.test, (Rows{4, 6}));
+  ASSERT_EQ(log_.lines.size(), 1u);
+  EXPECT_NE(log_.lines[0].find("1 of its rows"), std::string::npos);
+  ids("val", {5});
+  EXPECT_NE(message_of([&] { make_split(folder_.string(), 8, 0, &listing); }).find("part val"),
+            std::string::npos);
+  ids("val", {1, 10});
+  EXPECT_NE(message_of([&] { make_split(folder_.string(), 8, 0, &listing); }).find("10"),
+            std::string::npos);
 }
 
 TEST_F(Data, CifarBinaryFiles) {
@@ -541,7 +584,7 @@ TEST_F(Data, PublishedSplitsAreRead) {
   if (!shared || !fs::exists(folder)) GTEST_SKIP() << "no LINEX_SHARED";
   const Split split = make_split(folder.string(), 10000, 0);
   const auto sum = [](const Rows& rows) { return std::accumulate(rows.begin(), rows.end(), 0L); };
-  EXPECT_EQ(split.train.size(), 7000u);  // reference.md §1.2
+  EXPECT_EQ(split.train.size(), 7000u);  // docs/methods.md §1.2
   EXPECT_EQ(sum(split.train), 35004870);
   EXPECT_EQ(sum(split.val), 5010884);
   EXPECT_EQ(sum(split.test), 9979246);

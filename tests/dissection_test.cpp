@@ -48,7 +48,7 @@ struct Counts {
   std::int64_t truth = 0, activation = 0, intersect = 0;
 };
 
-/// reference.md §2.2 as it is written. `counts` gets those of every label, by name.
+/// docs/methods.md §2.2 as it is written. `counts` gets those of every label, by name.
 SlowMatch slow_dissection(const torch::Tensor& maps, std::int64_t unit, const PixelLabels& labels,
                           float threshold, const Seen& seen,
                           std::map<std::string, Counts>& counts) {

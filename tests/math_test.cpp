@@ -479,7 +479,7 @@ TEST(Kernels, BestMovesAreTheBestOfTryingEveryConcept) {
   EXPECT_NEAR(best_swap(input).gain, swap, 1e-3 * swap + 1e-6);
 }
 
-/// reference.md §1.6, word by word, with float64 least squares on the rows.
+/// docs/methods.md §1.6, word by word, with float64 least squares on the rows.
 std::vector<std::string> slow_greedy(const World& world, std::int64_t unit,
                                      const std::vector<std::int64_t>& ranked, double* correlation) {
   const torch::Tensor x = world.rows(world.presence, world.split.train);
@@ -715,12 +715,12 @@ TEST(Hostile, ConstantConceptsAndUnits) {
   world.activations.select(1, 0).fill_(0);                    // dead
   world.activations.select(1, 1).fill_(2.5);                  // one constant
   world.activations.select(1, 2).index_fill_(0, train, 1.0);  // no variance within train
-  world.activations.select(1, 3).index_fill_(0, torch::tensor(world.split.val), 1.0);
+  world.activations.select(1, 3).index_fill_(0, torch::tensor(world.split.val), 1.0);  // within val
   const auto explanations = explain_all_ways(world);
   EXPECT_EQ(explanations[0].status, Status::dead);
   EXPECT_EQ(explanations[1].status, Status::dead);
   EXPECT_EQ(explanations[2].status, Status::constant);
-  EXPECT_EQ(explanations[3].status, Status::no_concept);
+  EXPECT_EQ(explanations[3].status, Status::constant);
   EXPECT_EQ(explanations[4].status, Status::ok);
   for (const Explanation& e : explanations)
     for (const Term& term : e.terms) {
@@ -750,13 +750,23 @@ TEST(Hostile, OneUnitOneConceptFewRows) {
   World one(200, 1, 1, 63);
   EXPECT_EQ(explain_all_ways(one)[0].terms.size(), 1U);
   World tiny(10, 5, 2, 64);
+  tiny.presence.mul_(1.2);  // enough of it to be present
   explain_all_ways(tiny);
 }
 
 TEST(Hostile, NoConceptPassesTheFilterOrAllUnitsDead) {
   World faint(200, 10, 3, 65);
   faint.presence.mul_(0.1);
-  for (const Explanation& e : explain_all_ways(faint)) EXPECT_EQ(e.status, Status::no_concept);
+  EXPECT_THROW(explain_all_ways(faint), Error);
+  RegressionOptions how;
+  how.min_presence = 0.02;
+  const Fitted found(faint, how);
+  EXPECT_GT(found.regression->concept_count(), 0);
+  how.min_presence = 0.5;
+  faint.presence.select(1, 4).mul_(10);
+  const Fitted one(faint, how);
+  EXPECT_EQ(one.regression->concept_count(), 1);
+  EXPECT_EQ(one.regression->rare_concepts(), 9);
   World dead(200, 10, 3, 66);
   dead.activations.zero_();
   for (const Explanation& e : explain_all_ways(dead)) EXPECT_EQ(e.status, Status::dead);

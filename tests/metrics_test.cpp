@@ -10,6 +10,7 @@
 #include "tests/test_plugins.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/random.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 
 namespace linex {
 namespace {
@@ -80,7 +81,7 @@ struct PerfectUnit {
   SanityTrial trial;
 };
 
-TEST(Sanity, ClosedForms) {  // reference.md §5.1
+TEST(Sanity, ClosedForms) {  // docs/methods.md §5.1
   for (const double gamma : {0.499, 0.1, 0.01}) {
     const PerfectUnit unit(gamma);
     const double near = 1.75 / std::sqrt(gamma * 400000);  // 3.5 standard errors of one draw
@@ -183,7 +184,7 @@ TEST(Metrics, TopAndRandomIsSeededAndSeesTheTop) {
 /// Presences as given, concepts "c0", "c1", ...
 class Given final : public ConceptLabeler {
  public:
-  explicit Given(torch::Tensor presence) : presence_(std::make_shared<Source>(presence)) {}
+  explicit Given(torch::Tensor presence) : presence_(std::make_shared<MatrixPresence>(presence)) {}
   void attach(std::shared_ptr<const DataSet>) override {}
   std::vector<std::string> concepts() const override {
     std::vector<std::string> names;
@@ -193,22 +194,7 @@ class Given final : public ConceptLabeler {
   std::shared_ptr<const Presence> presence() override { return presence_; }
 
  private:
-  class Source final : public Presence {
-   public:
-    explicit Source(torch::Tensor presence) : presence_(std::move(presence)) {}
-    std::int64_t rows() const override { return presence_.size(0); }
-    std::int64_t cols() const override { return presence_.size(1); }
-
-   private:
-    void do_read(Ids rows, const Columns& cols, float* out) const override {
-      for (const std::int64_t row : rows)
-        for (std::int64_t j = 0; j < cols.count(this->cols()); ++j)
-          *out++ = presence_[row][cols[j]].item<float>();
-    }
-
-    torch::Tensor presence_;
-  };
-  std::shared_ptr<Source> presence_;
+  std::shared_ptr<const Presence> presence_;
 };
 
 TEST(MetricsPlugin, ScoresUnitsAndTellsWhichMetricsToTrust) {
@@ -251,6 +237,9 @@ TEST(MetricsPlugin, ScoresUnitsAndTellsWhichMetricsToTrust) {
     return std::string();
   };
   EXPECT_FALSE(said("f1").empty());
+  EXPECT_EQ(columns[metric("recall")].sanity.at("reliable"), 0);
+  EXPECT_EQ(columns[metric("f1")].sanity.at("missing labels"), 1);
+  EXPECT_EQ(columns[metric("f1")].sanity.count("extra labels"), 1U);
   EXPECT_NE(said("recall").find("no"), std::string::npos);
   const auto images = plugins.make<Evaluator>(
       "concept_metrics", test::given({{"concept_images", std::string("nowhere")}}));

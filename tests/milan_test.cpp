@@ -1,5 +1,6 @@
 // MILAN's parts against obvious loops on random weights, its file format, and what it learns.
 #include <gtest/gtest.h>
+#include <torch/optim/adamw.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -15,6 +16,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/checkpoint/checkpoint.hpp"
 #include "toolkit/checkpoint/checkpoint_writer.hpp"
+#include "toolkit/net/adamw.hpp"
 
 namespace linex {
 namespace {
@@ -422,6 +424,33 @@ TEST_F(MilanFiles, DefectsAreErrorsNotCrashes) {
     } catch (const Error&) {
     }
   }
+}
+
+TEST(Training, StepsAreThoseOfTorch) {
+  const torch::Tensor matrix = random_tensor({5, 4}, 30), vector = random_tensor({4}, 31);
+  const torch::Tensor ours[] = {matrix.clone(), vector.clone()};
+  const torch::Tensor theirs[] = {matrix.clone(), vector.clone()};
+  AdamWOptions options;
+  options.beta2 = 0.98;
+  options.decay = 0.1;
+  options.decay_vectors = false;
+  AdamW optimizer({ours[0], ours[1]}, options);
+  const auto group = [&](const torch::Tensor& tensor, double decay) {
+    return torch::optim::OptimizerParamGroup(
+        {tensor}, std::make_unique<torch::optim::AdamWOptions>(
+                      torch::optim::AdamWOptions(0.03).betas({0.9, 0.98}).weight_decay(decay)));
+  };
+  torch::optim::AdamW reference({group(theirs[0], 0.1), group(theirs[1], 0)},
+                                torch::optim::AdamWOptions());
+  for (std::uint64_t step = 0; step < 20; ++step) {
+    const auto gradients =
+        std::vector{random_tensor({5, 4}, 40 + step), random_tensor({4}, 80 + step)};
+    optimizer.step(gradients, 0.03);
+    for (std::size_t i = 0; i < 2; ++i) theirs[i].mutable_grad() = gradients[i];
+    reference.step();
+  }
+  EXPECT_FALSE(torch::allclose(ours[0], matrix, 0, 0.1));
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_TRUE(torch::allclose(ours[i], theirs[i], 1e-5, 1e-6));
 }
 
 TEST(Training, LearnsWhatItIsTold) {

@@ -202,9 +202,12 @@ TEST(ResNet, UnknownLayerNamesNearOnes) {
 TEST(ResNet, PreprocessingIsThatOfTheWeightsUnlessOverridden) {
   EXPECT_EQ(TestModel("resnet", with_weights("models/resnet_basic.pth"))->preprocess().crop, 224);
   OptionValues values = with_weights("models/resnet_cifar.safetensors");
+  // Seven classes are of no CIFAR: the images as they are, and ImageNet's colours.
   Preprocess cifar = TestModel("resnet", values)->preprocess();
-  EXPECT_EQ(cifar.size, 32);
-  EXPECT_FLOAT_EQ(cifar.mean[0], 0.5070f);
+  EXPECT_EQ(cifar.resize, Preprocess::Resize::none);
+  EXPECT_FLOAT_EQ(cifar.mean[0], 0.485f);
+  values.set("resize", std::int64_t{64});
+  EXPECT_EQ(TestModel("resnet", values)->preprocess().size, 64);
   values.set("mean", std::string("0.1,0.2,0.3"));
   values.set("resize", std::int64_t{0});
   cifar = TestModel("resnet", values)->preprocess();
@@ -212,6 +215,52 @@ TEST(ResNet, PreprocessingIsThatOfTheWeightsUnlessOverridden) {
   EXPECT_FLOAT_EQ(cifar.mean[2], 0.3f);
   values.set("std", std::string("1,2"));
   EXPECT_THROW(TestModel("resnet", values), Error);
+}
+
+torch::Tensor layer_of(const char* plugin, const OptionValues& values, const torch::Tensor& images,
+                       const char* layer) {
+  return TestModel(plugin, values)->forward(images, {layer}, false).layers[0];
+}
+
+TEST(ResNet, StemAndDilationAreOptions) {
+  const torch::Tensor images = map_npy(fixtures("models/images.npy"));
+  OptionValues values = with_weights("models/resnet_basic.pth");
+  values.set("stem_stride", std::int64_t{1});
+  values.set("stem_pool", std::string("none"));
+  EXPECT_LT(test::relative_difference(layer_of("resnet", values, images, "layer3"),
+                                      map_npy(fixtures("models/resnet_basic.stem1.layer3.npy"))),
+            1e-5);
+  EXPECT_NE(TestModel("resnet", values)->fingerprint(),
+            TestModel("resnet", with_weights("models/resnet_basic.pth"))->fingerprint());
+  values = with_weights("models/resnet_dilated.safetensors");
+  values.set("replace_stride_with_dilation", std::string("0,1"));
+  EXPECT_LT(
+      test::relative_difference(layer_of("resnet", values, images.repeat({1, 1, 4, 4}), "layer3"),
+                                map_npy(fixtures("models/resnet_dilated.layer3.npy"))),
+      1e-5);
+  values.set("replace_stride_with_dilation", std::string("yes"));
+  EXPECT_THROW(TestModel("resnet", values), Error);
+}
+
+TEST(Vit, AnotherImageSizeInterpolatesThePositions) {
+  const torch::Tensor images =
+      map_npy(fixtures("models/images.npy")).repeat({1, 1, 2, 2}).slice(2, 0, 24).slice(3, 0, 24);
+  for (const char* option : {"image_size", "crop"}) {
+    OptionValues values = with_weights("models/vit.pth");
+    values.set("heads", std::int64_t{2});
+    values.set(option, std::int64_t{24});
+    EXPECT_EQ(TestModel("vit", values)->preprocess().crop, 24);
+    EXPECT_LT(test::relative_difference(layer_of("vit", values, images, "encoder"),
+                                        map_npy(fixtures("models/vit.side24.encoder.npy"))),
+              1e-5);
+    values.set(option, std::int64_t{23});
+    EXPECT_THROW(TestModel("vit", values), Error);
+  }
+  // Images of another side than the network's are refused in words.
+  OptionValues values = with_weights("models/vit.pth");
+  values.set("heads", std::int64_t{2});
+  EXPECT_NE(input_error_of([&] { layer_of("vit", values, images, "encoder"); }).find("16x16"),
+            std::string::npos);
 }
 
 TEST(TorchScript, OtherFilesAndUnknownPathsAreNamed) {

@@ -194,7 +194,7 @@ TEST_F(Pipeline, EveryPublishedFileIsRead) {
   ASSERT_EQ(file.explanations.size(), 2048U);
   double sum = 0;
   for (const double value : file.scores[0].value) sum += value;
-  EXPECT_NEAR(sum / 2048, 0.377238, 1e-6);  // reference.md §6.1
+  EXPECT_NEAR(sum / 2048, 0.377238, 1e-6);  // docs/methods.md §6.1
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ TEST(PluginCli, ExplainExitsFourWithOneLine) {
   const Folder folder = spoiled("cli_explain");
   const std::string at = folder.path().string() + "/";
   write_npy(at + "a.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(7));
-  write_npy(at + "p.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(2));
+  write_npy(at + "p.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(3));
   folder.write("names.txt", "stripes\ndots\n");
   const std::string job = "explain --model.plugin=recorded --model.activations=" + at +
                           "a.npy --labeler.plugin=recorded --labeler.concepts=" + at +
@@ -96,6 +96,101 @@ TEST(PluginCli, ExplainExitsFourWithOneLine) {
   EXPECT_EQ(unknown.code, 2) << unknown.text;
 }
 
+/// Two units of two concepts, and the solver to be named.
+std::string recorded_job(const Folder& folder) {
+  const std::string at = folder.path().string() + "/";
+  write_npy(at + "a.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(7));
+  write_npy(at + "p.npy", torch::arange(60, torch::kFloat).reshape({30, 2}).remainder(3));
+  folder.write("names.txt", "stripes\ndots\n");
+  return "explain --model.plugin=recorded --model.activations=" + at +
+         "a.npy --labeler.plugin=recorded --labeler.concepts=" + at +
+         "p.npy --labeler.names=" + at +
+         "names.txt --run.report=none --run.log-level=off --run.out=" + at + "out --solver.plugin=";
+}
+
+TEST(PluginCli, APluginThatEndsTheProcessIsNamed) {
+  const Folder folder("cli_ends");
+  const std::map<std::string, std::string> expected {
+    {"crash_in_load", "load: crashed (signal 6, Aborted)"}, {"exit_in_load", "load: called exit"},
+        {"crash_in_create", "create: crashed (signal 6, Aborted)"},
+        {"exit_in_create", "create: called exit"},
+        {"throw_int_in_create", "create: an exception that is not a std::exception"},
+        {"crash_in_solve", "solve: crashed (signal 6, Aborted)"},
+        {"exit_in_solve", "solve: called exit"},
+#if !defined(__SANITIZE_ADDRESS__)
+        {"overflow_in_solve", "solve: crashed (signal 11, Segmentation fault)"},
+        {"crash_in_thread", "solve: crashed (signal 11, Segmentation fault)"},
+#endif
+    {
+      "throw_in_thread", "solve: threw where nothing can catch it"
+    }
+  };
+  for (const auto& entry : expected) folder.add(entry.first);
+  const std::string job = recorded_job(folder);
+  for (const auto& [name, what] : expected) {
+    const Output run = run_command(linex(job + name + " 2>&1 >/dev/null", folder));
+    EXPECT_EQ(run.code, 4) << name << ": " << run.text;
+    expect_contains(run.text, "linex: solver/" + name + ": " + what);
+    EXPECT_EQ(std::count(run.text.begin(), run.text.end(), '\n'), 1) << run.text;
+  }
+}
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(PluginCli, WhatWasFinishedBeforeACrashIsKept) {
+  const Folder folder("cli_kept");
+  folder.add("crash_after_block");
+  const std::string job = recorded_job(folder) + "crash_after_block 2>&1 >/dev/null";
+  const Output crash = run_command(linex(job, folder));
+  EXPECT_EQ(crash.code, 4);
+  expect_contains(crash.text, "crashed (signal 11, Segmentation fault); what was finished is kept");
+  const auto journal = read_file(folder.path() / "out/explanations.recorded.journal");
+  EXPECT_EQ(std::count(journal.begin(), journal.end(), '\n'), 2) << "its key and one block";
+  const Output again = run_command(linex(job, folder));
+  EXPECT_EQ(again.code, 0) << again.text;
+}
+#endif
+
+TEST(PluginCli, InspectRunsNoPluginInTheHost) {
+  const Folder folder("cli_inspect");
+  const std::map<std::string, std::string> expected{
+      {"crash_in_load", "solver/crash_in_load: load: it crashed (signal 6"},
+      {"exit_in_load", "solver/exit_in_load: load: it ended the process (exit 0)"}};
+  for (const auto& entry : expected) folder.add(entry.first);
+  for (const auto& [name, what] : expected) {
+    const Output run = run_command(linex("inspect solver/" + name + " 2>&1", folder));
+    EXPECT_EQ(run.code, 4) << run.text;
+    EXPECT_EQ(run.text,
+              "linex: " + what + run.text.substr(std::min(run.text.size(), what.size() + 7)));
+  }
+  folder.add("noisy_in_load");
+  folder.add("needs_option");
+  const Output noisy = run_command(linex("inspect solver/noisy_in_load", folder));
+  EXPECT_EQ(noisy.code, 0);
+  EXPECT_EQ(noisy.text.find("hello"), std::string::npos) << noisy.text;
+  expect_contains(noisy.text, "no options");
+  const Output options = run_command(linex("inspect solver/needs_option", folder));
+  expect_contains(options.text,
+                  "options\n  --solver.table text  a file of explanations (required)");
+}
+
+TEST(PluginCli, CheckSurvivesWhatListDoes) {
+  const Folder folder("cli_check_ends");
+  const std::map<std::string, std::string> expected{
+      {"spin_in_load", "FAILED   load: it did not answer within 2 s"},
+      {"exit_in_load", "FAILED   load: it ended the process (exit 0)"},
+      {"noisy_in_load", "FAILED   load: 6 bytes were written to standard output"},
+      {"spin_in_create", "FAILED   create: it did not answer within 2 s"},
+      {"exit_in_create", "FAILED   create: it ended the process (exit 0)"},
+      {"throw_int_in_create", "FAILED   create: threw"},
+      {"exit_in_solve", "it ended the process (exit 0)"}};
+  for (const auto& [name, what] : expected) {
+    const Output run =
+        run_command(linex("check " + fixture(name).string() + " --timeout 2 2>&1", folder));
+    EXPECT_EQ(run.code, 4) << name << ": " << run.text;
+    expect_contains(run.text, what);
+  }
+}
+
 TEST(PluginCli, CheckBlamesTheRightStep) {
   const Folder folder = spoiled("cli_check");
   const auto check = [&](const char* name) {
@@ -111,13 +206,50 @@ TEST(PluginCli, CheckBlamesTheRightStep) {
   EXPECT_EQ(tag.code, 4);
   expect_contains(tag.text, "FAILED   note: ABI does not match");
   const Output option = check("needs_option");
-  EXPECT_EQ(option.code, 0);
+  EXPECT_EQ(option.code, 4) << "nothing but its note was looked at";
   expect_contains(option.text, "needs --solver.table=...");
+  expect_contains(option.text, "2 passed, 0 failed, 1 skipped\nnot checked: options");
+  const Output stated = run_command(
+      linex("check " + fixture("needs_option").string() + " --allow-skipped options 2>&1", folder));
+  EXPECT_EQ(stated.code, 0) << stated.text;
+  // Names of checks may hold a comma.
+  const Output asked =
+      run_command(linex("check " + fixture("good").string() +
+                            " --skip 'same bytes on three threads,same input, same bytes' 2>&1",
+                        folder));
+  EXPECT_EQ(asked.code, 0) << asked.text;
+  expect_contains(asked.text, "skipped  same input, same bytes: on request");
   const Output given = run_command(
       linex("check " + fixture("needs_option").string() + " --with table=x,y=z 2>&1", folder));
   EXPECT_EQ(given.code, 4);
   expect_contains(given.text, "solver.y is not an option of solver/needs_option");
   EXPECT_EQ(run_command(linex("check /no/such.so 2>&1", folder)).code, 3);
+}
+
+TEST(PluginCli, TheChecksOwnDataServesAnAuthor) {
+  const Folder folder("cli_check_data");
+  const std::string at = folder.path().string() + "/data";
+  const Output written = run_command(linex("check --write-data " + at + " 2>&1", folder));
+  ASSERT_EQ(written.code, 0) << written.text;
+  const std::string plugins = LINEX_PLUGIN_DIR;
+  const Output labeler = run_command(
+      linex("check " + plugins + "/labelers/linex_labeler_recorded.so --with concepts=" + at +
+                "/presence.npy,names=" + at +
+                "/concepts.txt --allow-skipped 'ones equal the values' "
+                "2>&1",
+            folder));
+  EXPECT_EQ(labeler.code, 0) << labeler.text;
+  expect_contains(labeler.text, "passed   presence of texts");
+  // The images are those of the rows: an ordinary labeler gives the classes of the data set.
+  const Output run = run_command(
+      linex("explain --data.kind=csv --data.root=" + at + "/images.csv --data.split=" + at +
+                "/split --model.plugin=recorded --model.activations=" + at +
+                "/activations.npy --labeler.plugin=recorded --labeler.concepts=" + at +
+                "/presence.npy --labeler.names=" + at +
+                "/concepts.txt --run.report=none --run.log-level=error --run.out=" + at + "/o 2>&1",
+            folder));
+  EXPECT_EQ(run.code, 0) << run.text;
+  expect_contains(read_file(at + "/o/explanations.csv"), "red");
 }
 
 }  // namespace

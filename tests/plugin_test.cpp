@@ -1,7 +1,9 @@
 // Options, notes, registry, guard: everything between a file and a plugin's object.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -539,7 +541,72 @@ TEST(Trial, CrashesAreFoundOutInAChild) {
   EXPECT_TRUE(registry.loaded().empty());
 }
 
-// ---- plugins of an older contract --------------------------------------------------------------
+TEST(Trial, WhateverAConstructorDoesIsOneLineAboutIt) {
+  const Folder folder("misbehave");
+  const std::map<std::string, std::string> expected{
+      {"spin_in_load", "it did not answer within 2 s"},
+      {"spin_in_create", "it did not answer within 2 s"},
+      {"exit_in_load", "it ended the process (exit 0)"},
+      {"exit_in_create", "it ended the process (exit 0)"},
+      {"leave_in_create", "it "},
+      {"crash_in_load", "crashed (signal 6"},
+      {"throw_int_in_create", "an exception that is not a std::exception"},
+      {"noisy_in_load", ""},
+      {"good", ""}};
+  for (const auto& entry : expected) folder.add(entry.first);
+  const PluginRegistry registry(search_only(folder.path()));
+  ChildOptions options;
+  options.patience = std::chrono::seconds(2);
+  const auto trials = try_plugins(registry, options);
+  ASSERT_EQ(trials.size(), expected.size());
+  for (const auto& [name, why] : expected) {
+    const Trial& trial = trials.at(folder.path() / (name + ".so"));
+    if (why.empty())
+      EXPECT_EQ(trial.why, "") << name;
+    else
+      EXPECT_NE(trial.why.find(why), std::string::npos) << name << ": " << trial.why;
+    EXPECT_EQ(trial.why.find('\n'), std::string::npos) << trial.why;
+  }
+  EXPECT_TRUE(registry.loaded().empty());
+}
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(Trial, AConstructorMayNotEatTheMachine) {
+  const Folder folder("eat");
+  folder.add("eat_in_create");
+  const auto trials = try_plugins(PluginRegistry(search_only(folder.path())));
+  const std::string why = trials.begin()->second.why;
+  // Where less than half of the memory is free, the kernel ends the child.
+  EXPECT_TRUE(why.find("out of memory") != std::string::npos ||
+              why.find("bad_alloc") != std::string::npos ||
+              why.find("signal 9") != std::string::npos)
+      << why;
+}
+#endif
+
+TEST(Child, IsInterruptedWithItsParent) {
+  ChildOptions options;
+  options.cancelled = [] { return true; };
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = [](int) {};
+  ::sigaction(SIGALRM, &action, &before);
+  ::alarm(1);
+  const auto spin = [](const Say&) {
+    for (;;) ::pause();
+  };
+  EXPECT_EQ(error_of(
+                [&] {
+                  run_in_child(
+                      spin, [](const auto&) {}, options);
+                },
+                ErrorKind::interrupted),
+            "interrupted");
+  ::sigaction(SIGALRM, &before, nullptr);
+}
+
+// ---- plugins of an older contract
+// --------------------------------------------------------------
 
 /// "" where the plugin can be used; else why not, which names both versions.
 std::string refusal(const fs::path& file) {
@@ -586,7 +653,8 @@ TEST(FrozenContract, OldPluginsWorkOrAreRefusedWithBothVersionsNamed) {
             LINEX_API_MAJOR == 2 && LINEX_TYPES_REVISION == 2 && LINEX_LABELER_REVISION == 3);
 }
 
-// ---- the conformance kit tells good from bad ----------------------------------------------------
+// ---- the conformance kit tells good from bad
+// ----------------------------------------------------
 
 struct LazySolver : SparseSolver {
   explicit LazySolver(const PluginContext& context) : context_(context) {}

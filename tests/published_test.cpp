@@ -73,7 +73,7 @@ TEST_F(Published, MeansAreThoseOfTheReference) {
   if (published_.empty()) GTEST_SKIP() << "no published files";
   struct Row {
     const char *file, *column;
-    double mean, sem, val, length;  // reference.md §6.1
+    double mean, sem, val, length;  // docs/methods.md §6.1
   };
   for (const Row& row : {
            Row{"clip_dissect_resnet18_places365_layer4", "sim correlation", .220770, .005205, 0, 1},
@@ -197,7 +197,7 @@ TEST(Mojibake, IsUndoneOnlyWhereItHappened) {
   EXPECT_EQ(repair_mojibake("\xc3\x83\xc6\x92\xc3\x82\xc2\xb1"), "\xc3\xb1");  // twice
   EXPECT_EQ(repair_mojibake("caf\xc3\xa9 \xe2\x82\xac"), "caf\xc3\xa9 \xe2\x82\xac");
   EXPECT_EQ(repair_mojibake("\xe5\xb1\xb1"), "\xe5\xb1\xb1");  // no Windows-1252 character
-  EXPECT_EQ(to_utf8("na\xefve \x96 \xc3"), "na\xc3\xafve \xe2\x80\x93 \xc3\x83");
+  EXPECT_EQ(decode_text("na\xefve \x96 \xc3"), "na\xc3\xafve \xe2\x80\x93 \xc3\x83");
 }
 
 }  // namespace

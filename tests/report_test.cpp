@@ -2,17 +2,23 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "core/report/plots.hpp"
 #include "core/report/report.hpp"
 #include "core/report/unit_details.hpp"
 #include "core/report/unit_images.hpp"
+#include "core/run/benchmark_page.hpp"
 #include "core/run/host_context.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/random.hpp"
+#include "toolkit/base/stats.hpp"
+#include "toolkit/explanations/in_words.hpp"
 
 namespace linex {
 namespace {
@@ -247,14 +253,193 @@ TEST(UnitImages, MapsAreGreyGrids) {
 TEST(ClassCompositions, CountBinsAsPublished) {
   // Eight bins of width 1; a in (0, 1] is the first, 0 and below in none.
   const auto activation = torch::tensor({0.0F, -1.0F, 1.0F, 1.5F, 8.0F, 7.5F, 7.01F, 0.5F});
-  const auto found = class_composition(activation, {0, 0, 0, 1, 2, 2, 1, 1}, {"a", "b", "c"}, 8, 2);
+  const auto found =
+      class_composition(activation.clamp_min(0), {0, 0, 0, 1, 2, 2, 1, 1}, {"a", "b", "c"}, 8, 2);
   EXPECT_EQ(found.counts, (std::vector<std::int64_t>{2, 1, 0, 0, 0, 0, 0, 3}));
   ASSERT_EQ(found.names, (std::vector<std::string>{"b", "c", "other"}));
   EXPECT_DOUBLE_EQ(found.shares[0][0], 0.5);
   EXPECT_DOUBLE_EQ(found.shares[0][1], 1);
   EXPECT_DOUBLE_EQ(found.shares[1][7], 2.0 / 3);
   EXPECT_DOUBLE_EQ(found.shares[2][0], 0.5);
+  for (const auto& shares : found.shares) EXPECT_TRUE(std::isnan(shares[3]));  // no image: no share
   EXPECT_TRUE(class_composition(torch::zeros({4}), {0, 0, 0, 0}, {"a"}, 8, 2).counts.empty());
+}
+
+TEST(ClassCompositions, HoldNegativeActivations) {
+  // Four bins of width 1 from −2; the lowest image is in the first.
+  const auto activation = torch::tensor({-2.0F, -1.5F, -0.5F, 0.0F, 2.0F});
+  const auto found = class_composition(activation, {0, 1, 1, 0, 0}, {"a", "b"}, 4, 2);
+  EXPECT_EQ(found.min, -2);
+  EXPECT_EQ(found.max, 2);
+  EXPECT_EQ(found.counts, (std::vector<std::int64_t>{2, 2, 0, 1}));
+  EXPECT_DOUBLE_EQ(found.shares[0][0], 0.5);
+  EXPECT_EQ(class_composition(-1 - torch::arange(4).to(torch::kFloat32), {0, 0, 0, 0}, {"a"}, 4, 1)
+                .counts,
+            (std::vector<std::int64_t>{1, 1, 1, 1}));
+  EXPECT_TRUE(class_composition(-torch::ones({4}), {0, 0, 0, 0}, {"a"}, 4, 1).counts.empty());
+}
+
+TEST(ClassCompositions, LeaveAGapWhereNoImageIs) {
+  ClassComposition composition;
+  composition.max = 4;
+  composition.counts = {1, 0, 2, 2};
+  composition.names = {"a & b", "other"};
+  composition.shares = {{1, kNone, 0.5, 0.5}, {0, kNone, 0.5, 0.5}};
+  const std::string svg = composition_figure(composition);
+  EXPECT_NE(svg.find("a &amp; b"), std::string::npos);
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+  const auto begin = svg.find("<path d=\"") + 9;
+  const std::string path = svg.substr(begin, svg.find('"', begin) - begin);
+  EXPECT_EQ(std::count(path.begin(), path.end(), 'M'), 2);  // two runs of bins
+  EXPECT_EQ(std::count(path.begin(), path.end(), 'Z'), 2);
+  EXPECT_EQ(path.rfind("M48,8L", 0), 0U) << path;  // from the edge, all of it
+}
+
+TEST(WorstPredicted, AreFarthestFromTheBestLine) {
+  // actual = 10·predicted + 3 but for two rows; a prediction in other units is no error.
+  std::vector<float> predicted, actual;
+  for (int i = 0; i < 40; ++i) {
+    predicted.push_back(static_cast<float>(i % 8));
+    actual.push_back(10 * predicted.back() + 3);
+  }
+  actual[17] += 50;
+  actual[30] -= 20;
+  EXPECT_EQ(worst_predicted(predicted.data(), actual.data(), 40, 2),
+            (std::vector<std::int64_t>{17, 30}));
+  EXPECT_EQ(worst_predicted(predicted.data(), actual.data(), 40, 100).size(), 40U);
+  predicted.assign(40, 0.3F);
+  EXPECT_TRUE(worst_predicted(predicted.data(), actual.data(), 40, 2).empty());
+  predicted[3] = std::nanf("");
+  EXPECT_TRUE(worst_predicted(predicted.data(), actual.data(), 40, 2).empty());
+}
+
+TEST_F(ReportTest, CardsTellPredictedValuesAndTheWorstOfThem) {
+  const Report made = report(20);
+  write(made);
+  const std::string page = read_file(folder_ / "report/index.html");
+  const auto all = between(page, "type=\"application/json\">", "</script>");
+  const auto lead = all["lead"].get<std::size_t>();
+  const auto unit = between(page, "id=\"units-0\">", "</script>")[7];
+  ASSERT_EQ(unit["worst"].size(), 5U);
+  const auto& explanation = made.layers[0].methods[lead].explanations[lead == 1 ? 6 : 7];
+  ASSERT_EQ(explanation.unit, 7);
+  const std::set<std::int64_t> test(made.split.test.begin(), made.split.test.end());
+  const auto check = [&](const nlohmann::json& shot) {
+    double expected = explanation.bias;
+    for (const auto& term : explanation.terms)
+      if (term.concept_name == data_->class_names()[shot[2].get<std::size_t>()])
+        expected += term.weight;
+    EXPECT_NEAR(shot[4].get<double>(), expected, 1e-6);
+    EXPECT_NEAR(shot[1].get<double>(),
+                made.layers[0].activations[shot[0].get<std::int64_t>()][7].item<double>(), 1e-3);
+  };
+  for (const auto& shot : unit["worst"]) {
+    check(shot);
+    EXPECT_EQ(test.count(shot[0].get<std::int64_t>()), 1U);
+  }
+  for (const auto& band : unit["bands"])
+    for (const auto& shot : band["images"]) check(shot);
+  // r is of all test rows.
+  std::vector<float> predicted, actual;
+  for (const auto row : made.split.test) {
+    float value = static_cast<float>(explanation.bias);
+    for (const auto& term : explanation.terms)
+      if (term.concept_name == data_->class_names()[static_cast<std::size_t>(row % 3)])
+        value += static_cast<float>(term.weight);
+    predicted.push_back(value);
+    actual.push_back(made.layers[0].activations[row][7].item<float>());
+  }
+  const auto column = [](const std::vector<float>& v) { return torch::tensor(v).unsqueeze(1); };
+  EXPECT_NEAR(unit["sample"]["r"][lead].get<double>(),
+              pearson_columns(column(predicted), column(actual))[0], 1e-3);
+}
+
+TEST_F(ReportTest, CountsWinsAsTheBenchmarkDoesAndMeansByLayer) {
+  Report made = report(20);
+  made.layers.push_back(made.layers[0]);
+  made.layers[1].name = "layer4.2.conv2";
+  auto& first = made.layers[1].methods[0];
+  auto& second = made.layers[1].methods[1];
+  second = first;
+  for (auto& value : second.scores[0].value) value += 1e-9;  // not what four digits round away
+  second.scores[0].value[0] += 1e-5;
+  second.scores[0].value[1] -= 0.5;
+  write(made);
+  const auto json =
+      between(read_file(folder_ / "report/index.html"), "type=\"application/json\">", "</script>");
+  ASSERT_EQ(json["pairs"].size(), 2U);
+  const auto& pair = json["pairs"][1];
+  EXPECT_EQ(pair["layer"], 1);
+  EXPECT_EQ(pair["wins"], 1);
+  EXPECT_EQ(pair["ties"], 17);
+  EXPECT_EQ(pair["losses"], 1);
+  const auto outcome =
+      paired_difference({"a", "n", first.explanations, first.scores},
+                        {"b", "n", second.explanations, second.scores}, "sim correlation")
+          .outcome;
+  EXPECT_EQ(outcome.outcome(), "1 : 17 : 1");
+  ASSERT_EQ(json["means"].size(), 2U);
+  const MeanSem mean = mean_sem(first.scores[0].value);
+  EXPECT_NEAR(json["means"][1][0][0][0].get<double>(), mean.mean, 1e-4);
+  EXPECT_EQ(json["means"][1][0][0][2], 19);
+  EXPECT_EQ(json["best"][1]["method"], 0);
+}
+
+TEST_F(ReportTest, TellsWhichScoresCanBeTrusted) {
+  Report made = report(5);
+  made.sanity["layer4"]["f1"] = {
+      {"missing labels", 0.99}, {"extra labels", 0.875}, {"reliable", 0}};
+  write(made);
+  const auto json =
+      between(read_file(folder_ / "report/index.html"), "type=\"application/json\">", "</script>");
+  EXPECT_EQ(json["sanity"][0]["score"], "f1");
+  EXPECT_EQ(json["sanity"][0]["extra labels"], 0.875);
+}
+
+TEST(InWords, WeightsOfAnyScaleCanBeRead) {
+  Explanation explanation;
+  explanation.terms = {{"red", 2.25}, {"sky", -0.00012345}};
+  explanation.bias = 0;
+  EXPECT_EQ(in_words(explanation), "2.25·red - 0.000123·sky + 0");
+}
+
+TEST(PageScript, ValuesUnderNode) {
+  if (std::system("command -v node >/dev/null 2>&1") != 0) GTEST_SKIP() << "no node";
+  const fs::path file =
+      fs::temp_directory_path() / ("linex_values_" + std::to_string(::getpid()) + ".js");
+  const char* const checks = R"js(
+const same = (got, want) => {
+  if (JSON.stringify(got) !== JSON.stringify(want)) { console.log(`${JSON.stringify(got)} is not ${JSON.stringify(want)}`); process.exitCode = 1; }
+};
+same([1.23456, -0.000123456, 1234567, 0, 1e-9, 12345.6, NaN, null].map((v) => significant(v)),
+  ["1.235", "−0.0001235", "1.235e+6", "0", "1e−9", "12350", "–", "–"]);
+same(words({terms: [["a", .00123456], ["b", -2]], bias: 1}), "0.00123 a − 2 b");
+same(words({terms: [["a striped thing", 1]], bias: 0}), "a striped thing");
+same(plain({terms: [["a", 1]], bias: .5}), "");
+const units = [{id: "layer 4/7"}, {id: "100%"}];
+const find = (hash) => unitOfHash(hash, units, (u) => u.id);
+same(find("#layer%204%2F7"), {unit: units[0]});
+same(find("#100%"), {unit: units[1]});
+same(find("#layer9/1"), {missing: "layer9/1"});
+same(find("#%E0%A4%A"), {missing: "%E0%A4%A"});
+same([find(""), find("#"), find("#units")], [null, null, null]);
+const pairs = [{layer: 0, first: 0, second: 1, wins: 3, ties: 1, losses: 2, n: 6, difference: .5},
+               {layer: 1, first: 0, second: 1, wins: 1, ties: 0, losses: 4, n: 5, difference: null}];
+same(outcomeText(outcome(pairs, 1, 0)), "6 : 1 : 4");
+same(outcome(pairs, 0, 1).n, 11);
+same(outcome(pairs, 0, 2), null);
+same(seenFrom(pairs[0], 1).difference, -.5);
+const few = Array.from({length: 60}, (_, i) => i % 3), moved = jitter(few);
+if (!moved.every((v) => Math.abs(v) <= .3) || new Set(moved).size < 50) { console.log("jitter", moved); process.exitCode = 1; }
+same(jitter(few), moved);
+same(jitter(Array.from({length: 60}, (_, i) => i * i)).some((v) => v !== 0), false);
+same(jitter([5, 5, 5]).some((v) => v !== 0), true);
+same(jitter([null, null]), [0, 0]);
+)js";
+  write_file_atomic(file,
+                    read_file(fs::path(LINEX_SOURCE_DIR) / "core/report/page/values.js") + checks);
+  EXPECT_EQ(std::system(("node '" + file.string() + "' >&2").c_str()), 0);
+  fs::remove(file);
 }
 
 /// The first browser found, or "".
@@ -306,7 +491,7 @@ TEST_F(ReportTest, WorksInABrowser) {
     result.found = [document.querySelectorAll(".row").length, first()];
     document.getElementById("search").value = "green"; fire("search", "input");
     result.green = document.querySelectorAll(".row").length;
-    result.markup = document.querySelectorAll(".row b, .images figcaption span b").length;
+    result.markup = document.querySelectorAll(".row b, .images figcaption .name b").length;
     document.querySelector('.row[data-index="7"]').click();
     const wait = setInterval(() => {
       const images = [...document.querySelectorAll("#card img")];
@@ -339,6 +524,98 @@ TEST_F(ReportTest, WorksInABrowser) {
   EXPECT_EQ(result["broken"], 0);
   EXPECT_EQ(result["unlabelled"], 0);
   EXPECT_EQ(result["plots"], 2);
+}
+
+TEST_F(ReportTest, AddressAndSearchDecideWhichUnitIsOpen) {
+  const std::string program = browser();
+  if (program.empty()) GTEST_SKIP() << "no chromium";
+  write(report(20));
+  std::string page = read_file(folder_ / "report/index.html");
+  const std::string user = R"(<script>{
+    const result = [], card = document.getElementById("card"), search = document.getElementById("search");
+    const say = () => result.push((card.querySelector("h2") ?? card).textContent);
+    const type = (text) => { search.value = text; search.dispatchEvent(new Event("input")); say(); };
+    const go = (hash) => new Promise((done) => {
+      addEventListener("hashchange", () => setTimeout(() => { say(); done(); }, 20), {once: true});
+      location.hash = hash;
+    });
+    say();
+    (async () => {
+      await go("#layer4%2F7");
+      type("12");
+      await go("#layer4/5");
+      await go("#nowhere/5");
+      type("nothing like it");
+      type("");
+      result.push(document.querySelectorAll(".row").length);
+      document.body.dataset.result = JSON.stringify(result);
+    })();
+  }</script></body>)";
+  page.replace(page.rfind("</body>"), 7, user);
+  write_file_atomic(folder_ / "driven.html", page);
+  const std::string dom = in_browser(program, (folder_ / "driven.html").string() + "#100%",
+                                     "--virtual-time-budget=20000");
+  const std::string log = log_of_browser();
+  EXPECT_EQ(log.find("CONSOLE"), std::string::npos) << log.substr(log.find("CONSOLE"));
+  std::string text = attribute(dom, "data-result");
+  ASSERT_FALSE(text.empty()) << log;
+  for (std::size_t at; (at = text.find("&quot;")) != std::string::npos;) text.replace(at, 6, "\"");
+  const auto result = nlohmann::json::parse(text);
+  ASSERT_EQ(result.size(), 8U) << text;
+  EXPECT_EQ(result[0], "This report has no unit “100%”.");
+  EXPECT_EQ(result[1], "Unit 7");
+  EXPECT_EQ(result[2], "Unit 12");  // the search leaves only this one
+  EXPECT_EQ(result[3], "Unit 5");   // and the address wins over the search
+  EXPECT_EQ(result[4], "This report has no unit “nowhere/5”.");
+  EXPECT_EQ(result[5], "No unit matches.");
+  EXPECT_EQ(result[6].get<std::string>().rfind("Unit ", 0), 0U);
+  EXPECT_EQ(result[7], 20);
+}
+
+TEST_F(ReportTest, PagesFitAPhoneInBothThemes) {
+  const std::string program = browser();
+  if (program.empty()) GTEST_SKIP() << "no chromium";
+  Report made = report(20);
+  made.layers.push_back(made.layers[0]);
+  made.layers[1].name = "layer3.2.conv2";
+  made.layers[1].methods[0].explanations[4].terms = {{"a whole sentence of many words", 1}};
+  made.layers[1].methods[0].explanations[4].bias = 0;
+  write(made);
+  std::vector<BenchmarkRun> runs;
+  for (int m = 0; m < 2; ++m)
+    for (const auto& layer : made.layers) {
+      const auto& method = layer.methods[static_cast<std::size_t>(m)];
+      runs.push_back({made.methods[static_cast<std::size_t>(m)], "network " + layer.name,
+                      method.explanations, method.scores});
+    }
+  write_file_atomic(
+      folder_ / "index.html",
+      benchmark_page(make_benchmark_table(runs), {{"network layer4", "report/index.html"}}));
+  for (const char* name : {"report/index.html", "index.html"}) {
+    std::string page = read_file(folder_ / name);
+    page.replace(page.rfind("</body>"), 7, R"(<script>{
+      const root = document.documentElement, theme = () => getComputedStyle(document.body).backgroundColor;
+      const result = [root.scrollWidth, root.clientWidth, theme()];
+      document.getElementById("theme").click();
+      result.push(theme(), document.querySelectorAll(".row .unit small").length);
+      result.push([...document.querySelectorAll(".row .unit")].filter((u) => u.scrollWidth > u.clientWidth).length);
+      document.body.dataset.result = JSON.stringify(result);
+    }</script></body>)");
+    write_file_atomic(folder_ / "driven.html", page);
+    const std::string dom =
+        in_browser(program, folder_ / "driven.html", "--window-size=420,900 --hide-scrollbars");
+    const std::string log = log_of_browser();
+    EXPECT_EQ(log.find("CONSOLE"), std::string::npos) << log.substr(log.find("CONSOLE"));
+    std::string text = attribute(dom, "data-result");
+    ASSERT_FALSE(text.empty()) << log;
+    for (std::size_t at; (at = text.find("&quot;")) != std::string::npos;)
+      text.replace(at, 6, "\"");
+    const auto result = nlohmann::json::parse(text);
+    EXPECT_LE(result[0], result[1]) << name;  // nothing to scroll sideways
+    EXPECT_NE(result[2], result[3]) << name;
+    EXPECT_EQ(result[4], std::string(name) == "index.html" ? 0 : 40);
+    EXPECT_EQ(result[5], 0) << name;  // no name reaches over its place
+  }
 }
 
 }  // namespace

@@ -9,17 +9,16 @@
 #include "linex/option.hpp"
 #include "linex/solver.hpp"
 #include "plugins/solvers/glm_saga/saga.hpp"
-#include "tests/matrix.hpp"
 #include "tests/typed_options.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/math/linear_explanations.hpp"
 
 namespace linex {
 namespace {
 
 namespace fs = std::filesystem;
-using test::Matrix;
 
 class Quiet final : public Logger {
  public:
@@ -81,7 +80,7 @@ Problem small_problem(std::int64_t n, std::int64_t concepts, std::int64_t units)
       activations.select(1, k) += t * presence.select(1, (k * 31 + t * 17) % concepts);
   activations.select(1, units - 1).zero_();
   Problem problem;
-  problem.presence = std::make_shared<Matrix>(presence);
+  problem.presence = std::make_shared<MatrixPresence>(presence);
   problem.activations = activations;
   for (std::int64_t j = 0; j < concepts; ++j) problem.concepts.push_back("c" + std::to_string(j));
   for (std::int64_t k = 0; k < units; ++k) problem.units.push_back(k);
@@ -106,7 +105,7 @@ Rows ids(const fs::path& file) {
 Problem recorded_problem() {
   const fs::path golden = shared() / "golden/le_recorded";
   Problem problem;
-  problem.presence = std::make_shared<Matrix>(map_npy(golden / "concepts.npy"));
+  problem.presence = std::make_shared<MatrixPresence>(map_npy(golden / "concepts.npy"));
   problem.activations = map_npy(golden / "activations.npy").clone();
   problem.concepts = read_list(golden / "concept_names.txt");
   for (std::int64_t k = 0; k < problem.activations.size(1); ++k) problem.units.push_back(k);
@@ -173,7 +172,7 @@ TEST(GlmSaga, ComesNearTheExactOptimumAndNeverBelow) {
   EXPECT_EQ(saga.bytes(), solve("glm_saga", problem, {{"rate", 0.01}}, 2).bytes());
 }
 
-/// The definition (reference.md §1.5) step by step, shuffled by torch; without its early stop.
+/// The definition (docs/methods.md §1.5) step by step, shuffled by torch; without its early stop.
 SagaResult slow_saga(const torch::Tensor& x, const torch::Tensor& y, const SagaOptions& how) {
   const std::int64_t n = x.size(0);
   torch::Tensor w = torch::zeros({x.size(1), y.size(1)}), b = torch::zeros({y.size(1)});
@@ -305,8 +304,8 @@ TEST(Golden, ExactRankingAgreesWithGlmSaga) {
   torch::Tensor y = problem.activations;
   y = ((y - y.mean(0)) / y.std(0)).index_select(0, torch::tensor(problem.split.train));
 
-  // As published it stops far from the optimum on so few images (reference.md §1.16.4): the right
-  // concepts lead, many others follow. With larger steps it gets there.
+  // As published it stops far from the optimum on so few images (docs/methods.md §1.16.4): the
+  // right concepts lead, many others follow. With larger steps it gets there.
   SagaOptions options;
   for (const bool converged : {false, true}) {
     if (converged) {
@@ -329,7 +328,8 @@ TEST(Golden, ExactRankingAgreesWithGlmSaga) {
   }
 }
 
-/// One-hot classes with superclasses, the shape on which reference.md §1.16.4 measured 9.06 of 10.
+/// One-hot classes with superclasses, the shape on which docs/methods.md §1.16.4 measured 9.06
+/// of 10.
 TEST(GlmSaga, TopTenIsTheExactOneOnLabels) {
   constexpr std::int64_t n = 10000, classes = 100, groups = 19, units = 12;
   torch::manual_seed(3);
@@ -339,7 +339,7 @@ TEST(GlmSaga, TopTenIsTheExactOneOnLabels) {
       torch::one_hot(torch::arange(classes) % groups, groups).to(torch::kFloat);
   const torch::Tensor labels = torch::cat({one_hot, one_hot.mm(member)}, 1);
   Problem problem;
-  problem.presence = std::make_shared<Matrix>(labels);
+  problem.presence = std::make_shared<MatrixPresence>(labels);
   // Every unit has a response to each class, a few of them strong, as the units of a network do.
   problem.activations =
       one_hot.mm(torch::rand({classes, units}).pow(6)) + 0.2 * torch::randn({n, units});

@@ -12,6 +12,7 @@
 #include "host/demo/render.hpp"
 #include "host/demo/trained_world.hpp"
 #include "host/demo/world.hpp"
+#include "host/demo/world_methods.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
@@ -208,6 +209,34 @@ TEST_F(EmbeddedWorld, TheDemoRunsAndItsRunsCanBeRepeated) {
   EXPECT_EQ(run_command(linex + "demo --data.root=x --run.out='" + out.string() + "' 2>&1", text),
             2);
   EXPECT_NE(text.find("data.root"), std::string::npos) << text;
+}
+
+TEST(WorldMethods, OneCatalogueWithAndWithoutSiglip) {
+  const auto names = [](const MethodFiles& files) {
+    std::vector<std::string> all;
+    for (const auto& method : world_methods(files)) {
+      EXPECT_FALSE(method.labeler.at("plugin").empty()) << method.name;
+      EXPECT_FALSE(method.solver.at("plugin").empty()) << method.name;
+      for (const auto* keys : {&method.labeler, &method.simulator}) {
+        const auto plugin = keys->find("plugin");
+        EXPECT_TRUE(files.siglip || plugin == keys->end() || plugin->second != "siglip")
+            << method.name;
+      }
+      all.push_back(method.name);
+    }
+    return all;
+  };
+  MethodFiles files{"world", "milan.pth", {}, {}};
+  const std::vector<std::string> without{"Network Dissection", "MILAN",          "CLIP-Dissect",
+                                         "LE(Label)",          "LE(attributes)", "single concept"};
+  EXPECT_EQ(names(files), without);
+  EXPECT_EQ(world_methods(files)[1].solver.count("featurizer"), 0U);
+  files.featurizer = "resnet.pth";
+  EXPECT_EQ(world_methods(files)[1].solver.at("featurizer"), "resnet.pth");
+  files.siglip = WorldSiglip{};
+  auto with = without;
+  with.insert(with.begin() + 4, "LE(SigLIP)");
+  EXPECT_EQ(names(files), with);
 }
 
 }  // namespace

@@ -7,11 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include "core/plugin/plugin_guard.hpp"
 #include "linex/error.hpp"
@@ -20,27 +22,46 @@ namespace linex {
 namespace {
 
 constexpr int kThrew = 70;  ///< exit status of a child whose work threw
+/// Says that the work came to its end: exit status 0 alone may be a plugin's exit().
+constexpr char kDone[] = "\x04";
+
+void limit_memory() {
+#if !defined(__SANITIZE_ADDRESS__)  // its shadow counts as memory
+  const auto half = static_cast<rlim_t>(::sysconf(_SC_PHYS_PAGES)) / 2 *
+                    static_cast<rlim_t>(::sysconf(_SC_PAGESIZE));
+  const rlimit memory{half, half};
+  ::setrlimit(RLIMIT_DATA, &memory);
+#endif
+}
 
 [[noreturn]] void be_child(int pipe, const std::function<void(const Say&)>& work, bool quiet) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // no orphans
+  ::setpgid(0, 0);
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
+  limit_memory();
+  remove_crash_handler();
   for (const int signal : {SIGINT, SIGTERM, SIGSEGV, SIGABRT}) std::signal(signal, SIG_DFL);
+  const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  ::dup2(nowhere, STDIN_FILENO);
   if (quiet) {
-    const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     ::dup2(nowhere, STDOUT_FILENO);
     ::dup2(nowhere, STDERR_FILENO);
   }
+  const Say say = [pipe](const std::string& text) {
+    std::string line = text;
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    line += '\n';
+    for (std::size_t done = 0; done < line.size();) {
+      const ssize_t put = ::write(pipe, line.data() + done, line.size() - done);
+      if (put < 0 && errno != EINTR) ::_exit(kThrew);
+      if (put > 0) done += static_cast<std::size_t>(put);
+    }
+  };
   int status = 0;
   try {
-    work([pipe](const std::string& text) {
-      const std::string line = one_line(text) + "\n";
-      for (std::size_t done = 0; done < line.size();) {
-        const ssize_t put = ::write(pipe, line.data() + done, line.size() - done);
-        if (put < 0 && errno != EINTR) ::_exit(kThrew);
-        if (put > 0) done += static_cast<std::size_t>(put);
-      }
-    });
+    work(say);
+    say(kDone);
   } catch (...) {
     status = kThrew;
   }
@@ -48,7 +69,22 @@ constexpr int kThrew = 70;  ///< exit status of a child whose work threw
   ::_exit(status);  // not exit: the parent's atexit handlers are not ours to run
 }
 
-std::string describe_end(pid_t child) {
+/// Whether the child ends within `patience`; it stays to be waited for.
+bool ends_within(pid_t child, std::chrono::milliseconds patience) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    siginfo_t info{};
+    if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        info.si_pid == child)
+      return true;
+    if (std::chrono::steady_clock::now() >= until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+/// Ends the child's whole group and says how the child itself ended.
+std::string describe_end(pid_t child, bool done) {
+  ::kill(-child, SIGKILL);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0)
     if (errno != EINTR) return "could not be waited for";
@@ -56,7 +92,7 @@ std::string describe_end(pid_t child) {
     const int signal = WTERMSIG(status);
     return "crashed (signal " + std::to_string(signal) + ", " + ::strsignal(signal) + ")";
   }
-  if (WEXITSTATUS(status) == 0) return "";
+  if (WEXITSTATUS(status) == 0 && done) return "";
   return WEXITSTATUS(status) == kThrew
              ? "threw an exception"
              : "ended the process (exit " + std::to_string(WEXITSTATUS(status)) + ")";
@@ -85,15 +121,20 @@ std::string run_in_child(const std::function<void(const Say&)>& work, const Say&
 
   std::string pending;
   std::array<char, 4096> buffer{};
-  bool late = false;
+  bool late = false, done = false;
+  ::setpgid(child, child);  // whichever of the two comes first
   for (;;) {
     pollfd ready{ends[0], POLLIN, 0};
     const auto patience = std::chrono::milliseconds(options.patience).count();
     const int events = ::poll(&ready, 1, static_cast<int>(patience));
-    if (events < 0 && errno == EINTR) continue;
+    if (events < 0 && errno == EINTR) {
+      if (!options.cancelled || !options.cancelled()) continue;
+      ::close(ends[0]);
+      describe_end(child, false);
+      throw Error(ErrorKind::interrupted, "interrupted");
+    }
     if (events == 0) {
       late = true;
-      ::kill(child, SIGKILL);
       break;
     }
     const ssize_t got = ::read(ends[0], buffer.data(), buffer.size());
@@ -101,12 +142,18 @@ std::string run_in_child(const std::function<void(const Say&)>& work, const Say&
     if (got <= 0) break;
     pending.append(buffer.data(), static_cast<std::size_t>(got));
     for (std::size_t end; (end = pending.find('\n')) != std::string::npos;) {
-      on_line(pending.substr(0, end));
+      const std::string line = pending.substr(0, end);
       pending.erase(0, end + 1);
+      if (line == kDone)
+        done = true;
+      else
+        on_line(line);
     }
+    if (done) break;  // a process that the plugin left behind may hold the pipe open
   }
   ::close(ends[0]);
-  const std::string end = describe_end(child);
+  late = late || !ends_within(child, options.patience);
+  const std::string end = describe_end(child, done);
   if (late) return "did not answer within " + std::to_string(options.patience.count()) + " s";
   return end;
 }

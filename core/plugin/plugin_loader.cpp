@@ -61,7 +61,9 @@ const linex_plugin_descriptor& load_plugin(const fs::path& file, const PluginNot
   if (!why.empty()) throw load_error(file, why);
 
   boost::dll::shared_library library;
+  const std::string key = note.key();
   try {
+    const PluginCall running(key, "load");  // constructors of its library
     // All symbols now: a missing one must not end the process hours later. Never global (plugins
     // would see each other's symbols), never by a bare name (the loader would search for it).
     library.load(fs::canonical(file), boost::dll::load_mode::rtld_now);

@@ -177,7 +177,10 @@ std::shared_ptr<void> create_object(const PluginEntry& plugin,
                                     std::shared_ptr<const PluginContext> context) {
   void* object = nullptr;
   std::array<char, 1024> text{};
-  const int code = plugin.descriptor->create(context.get(), &object, text.data(), text.size());
+  const int code = [&] {
+    const PluginCall running(plugin.key, "create");
+    return plugin.descriptor->create(context.get(), &object, text.data(), text.size());
+  }();
   text.back() = '\0';
   if (code != 0 || !object) {
     const std::string why = one_line(text.data());
@@ -186,7 +189,10 @@ std::shared_ptr<void> create_object(const PluginEntry& plugin,
     throw PluginError(plugin.key + ": create: " + why);
   }
   const auto destroy = plugin.descriptor->destroy;
-  return std::shared_ptr<void>(object, [destroy, context](void* ended) { destroy(ended); });
+  return std::shared_ptr<void>(object, [destroy, context, key = plugin.key](void* ended) {
+    const PluginCall running(key, "destroy");
+    destroy(ended);
+  });
 }
 
 }  // namespace linex

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/plugin/child_process.hpp"
+#include "core/plugin/plugin_guard.hpp"
 #include "core/plugin/plugin_loader.hpp"
 #include "linex/conformance.hpp"
 #include "linex/error.hpp"
@@ -10,8 +10,6 @@
 
 namespace linex {
 namespace {
-
-constexpr std::chrono::seconds kPatience{20};
 
 /// In the child: "usable", "why REASON" or "asks REASON".
 std::string try_plugin(PluginEntry plugin) {
@@ -28,13 +26,14 @@ std::string try_plugin(PluginEntry plugin) {
     const std::string start = plugin.file.string() + ": ", text = error.what();
     const std::string why =
         text.compare(0, start.size(), start) == 0 ? text.substr(start.size()) : text;
-    return (error.kind() == ErrorKind::plugin ? "why " : "asks ") + why;
+    return (error.kind() == ErrorKind::plugin ? "why " : "asks ") + one_line(why);
   }
 }
 
 }  // namespace
 
-std::map<std::filesystem::path, Trial> try_plugins(const PluginRegistry& registry) {
+std::map<std::filesystem::path, Trial> try_plugins(const PluginRegistry& registry,
+                                                   const ChildOptions& options) {
   std::vector<const PluginEntry*> candidates;
   for (const PluginEntry& entry : registry.entries())
     if (entry.why.empty()) candidates.push_back(&entry);
@@ -52,8 +51,6 @@ std::map<std::filesystem::path, Trial> try_plugins(const PluginRegistry& registr
       if (line.compare(0, 4, "why ") == 0) trial.why = line.substr(4);
       if (line.compare(0, 5, "asks ") == 0) trial.note = line.substr(5);
     };
-    ChildOptions options;
-    options.patience = kPatience;
     const std::string end = run_in_child(work, on_line, options);
     if (next < candidates.size())
       trials[candidates[next++]->file].why =

@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "core/plugin/child_process.hpp"
 #include "core/plugin/plugin_registry.hpp"
 
 namespace linex {
@@ -15,7 +16,9 @@ struct Trial {
 
 /// Loads and creates every usable plugin of the registry once, with its defaults, in a child
 /// process; those with required options are only loaded. A crash ends the child, is put down to
-/// the plugin being tried, and a new child goes on with the next one. By file.
-std::map<std::filesystem::path, Trial> try_plugins(const PluginRegistry& registry);
+/// the plugin being tried, and a new child goes on with the next one; so does one that takes longer
+/// than `options.patience`. By file.
+std::map<std::filesystem::path, Trial> try_plugins(const PluginRegistry& registry,
+                                                   const ChildOptions& options = {});
 
 }  // namespace linex

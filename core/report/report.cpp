@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <set>
 
+#include "core/report/comparison.hpp"
 #include "core/report/page.hpp"
 #include "core/report/unit_details.hpp"
 #include "linex/error.hpp"
@@ -19,12 +20,6 @@ namespace {
 
 /// Units in one script element: what a browser parses when a card is shown.
 constexpr std::size_t kChunk = 16;
-
-std::string decimals(double value, const char* format) {
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, format, value);
-  return buffer;
-}
 
 /// JSON that may stand inside a script element.
 std::string script_json(const ReportJson& json) {
@@ -71,6 +66,122 @@ ReportJson method_json(const ReportMethod& method, std::size_t at,
                             report_number(explanation.val_correlation), values, intervals});
 }
 
+const ScoreColumn* find_score(const ReportMethod& method, const std::string& name) {
+  for (const auto& score : method.scores)
+    if (score.name == name) return &score;
+  return nullptr;
+}
+
+/// [layer][method][score] = [mean, SEM, n].
+ReportJson means_json(const Report& report, const std::vector<std::string>& scores) {
+  ReportJson means = ReportJson::array();
+  for (const auto& layer : report.layers) {
+    ReportJson of_layer = ReportJson::array();
+    for (const auto& method : layer.methods) {
+      ReportJson of_method = ReportJson::array();
+      for (const auto& name : scores) {
+        const ScoreColumn* score = find_score(method, name);
+        const MeanSem mean = mean_sem(score ? score->value : std::vector<double>{});
+        of_method.push_back({report_number(mean.mean), report_number(mean.sem), mean.n});
+      }
+      of_layer.push_back(std::move(of_method));
+    }
+    means.push_back(std::move(of_layer));
+  }
+  return means;
+}
+
+/// The method with the best first score over the layers: it speaks for a unit where there is room
+/// for one only. Ties go to the first.
+std::size_t lead_method(const Report& report, const std::vector<std::string>& scores) {
+  std::size_t lead = 0;
+  double best = kNone;
+  for (std::size_t m = 0; m < report.methods.size() && !scores.empty(); ++m) {
+    std::vector<double> means;
+    bool higher = true;
+    for (const auto& layer : report.layers)
+      if (const ScoreColumn* score = find_score(layer.methods[m], scores.front())) {
+        means.push_back(mean_sem(score->value).mean);
+        higher = score->higher_is_better;
+      }
+    const double mean = higher ? mean_sem(means).mean : -mean_sem(means).mean;
+    if (std::isnan(best) ? std::isfinite(mean) : mean > best) {
+      best = mean;
+      lead = m;
+    }
+  }
+  return lead;
+}
+
+/// The best method of each layer in the first score as {method, stands_out}, null without one. It
+/// stands out where it is ahead of every other one beyond the error of their paired difference.
+ReportJson best_json(const Report& report, const std::vector<std::string>& scores) {
+  ReportJson json = ReportJson::array();
+  for (const auto& layer : report.layers) {
+    std::size_t best = layer.methods.size();
+    double best_gain = kNone;
+    bool stands_out = layer.methods.size() > 1;
+    for (std::size_t m = 0; m < layer.methods.size() && !scores.empty(); ++m) {
+      const ScoreColumn* score = find_score(layer.methods[m], scores.front());
+      if (!score) continue;
+      const double mean = mean_sem(score->value).mean,
+                   gain = score->higher_is_better ? mean : -mean;
+      if (std::isnan(best_gain) ? !std::isnan(gain) : gain > best_gain) {
+        best = m;
+        best_gain = gain;
+      }
+    }
+    if (best == layer.methods.size()) {
+      json.push_back(ReportJson());
+      continue;
+    }
+    const ScoreColumn* leading = find_score(layer.methods[best], scores.front());
+    for (std::size_t m = 0; m < layer.methods.size(); ++m)
+      if (const ScoreColumn* other = find_score(layer.methods[m], scores.front());
+          other && m != best)
+        stands_out = stands_out && compare_methods(layer.methods[best].explanations, *leading,
+                                                   layer.methods[m].explanations, *other)
+                                       .first_ahead(leading->higher_is_better);
+    json.push_back({{"method", best}, {"stands_out", stands_out}});
+  }
+  return json;
+}
+
+/// Every two methods of a layer in the first score, as {layer, first, second, wins, ties, losses,
+/// difference, sem, n, p}; p by Holm's correction over the layer's pairs.
+ReportJson pairs_json(const Report& report, const std::vector<std::string>& scores) {
+  ReportJson json = ReportJson::array();
+  for (std::size_t l = 0; l < report.layers.size() && !scores.empty(); ++l) {
+    const auto& methods = report.layers[l].methods;
+    std::vector<ReportJson> family;
+    std::vector<double> p;
+    for (std::size_t a = 0; a < methods.size(); ++a)
+      for (std::size_t b = a + 1; b < methods.size(); ++b) {
+        const ScoreColumn *first = find_score(methods[a], scores.front()),
+                          *second = find_score(methods[b], scores.front());
+        if (!first || !second) continue;
+        const Comparison found =
+            compare_methods(methods[a].explanations, *first, methods[b].explanations, *second);
+        family.push_back({{"layer", l},
+                          {"first", a},
+                          {"second", b},
+                          {"wins", found.wins},
+                          {"ties", found.ties},
+                          {"losses", found.losses},
+                          {"difference", report_number(found.difference.mean)},
+                          {"sem", report_number(found.difference.sem)},
+                          {"n", found.difference.n}});
+        p.push_back(found.p);
+      }
+    const auto corrected = holm(p);
+    for (std::size_t i = 0; i < family.size(); ++i) {
+      family[i]["p"] = report_number(corrected[i]);
+      json.push_back(std::move(family[i]));
+    }
+  }
+  return json;
+}
+
 /// Elements that a browser keeps as text until a card asks for one.
 std::string card_scripts(const PageDetails& details) {
   std::string text;
@@ -101,21 +212,6 @@ std::string filled(std::string_view page,
 
 }  // namespace
 
-std::string in_words(const Explanation& explanation) {
-  if (!explanation.text.empty()) return explanation.text;
-  if (explanation.terms.empty()) return "";
-  std::string text;
-  for (const auto& term : explanation.terms) {
-    if (text.empty())
-      text = term.weight < 0 ? "-" : "";
-    else
-      text += term.weight < 0 ? " - " : " + ";
-    text += decimals(std::fabs(term.weight), "%.2f") + "·" + term.concept_name;
-  }
-  return text + (explanation.bias < 0 ? " - " : " + ") +
-         decimals(std::fabs(explanation.bias), "%.2f");
-}
-
 void write_report(const fs::path& folder, const Report& report, const ReportOptions& options,
                   const PluginContext& context) {
   std::error_code failure;
@@ -132,6 +228,18 @@ void write_report(const fs::path& folder, const Report& report, const ReportOpti
   page["classes"] = report.data ? report.data->class_names() : std::vector<std::string>{};
   page["warnings"] = report.warnings;
   page["options"] = report.options;
+  const std::size_t lead = lead_method(report, scores);
+  page["lead"] = lead;
+  page["means"] = means_json(report, scores);
+  page["best"] = best_json(report, scores);
+  page["pairs"] = pairs_json(report, scores);
+  page["sanity"] = ReportJson::array();
+  for (const auto& [layer, by_score] : report.sanity)
+    for (const auto& [score, shares] : by_score) {
+      ReportJson row{{"layer", layer}, {"score", score}};
+      for (const auto& [name, value] : shares) row[name] = report_number(value);
+      page["sanity"].push_back(std::move(row));
+    }
 
   std::vector<ReportUnit> units;
   ReportJson rows = ReportJson::array();
@@ -151,12 +259,13 @@ void write_report(const fs::path& folder, const Report& report, const ReportOpti
   }
   page["units"] = std::move(rows);
 
-  const PageDetails details = collect_details(report, units, options, context);
+  const PageDetails details = collect_details(report, units, lead, options, context);
   page["chunk"] = details.units.empty() ? 0 : kChunk;
   write_file_atomic(folder / "index.html",
                     filled(kReportHtml, {{"@@CSS@@", kReportCss},
+                                         {"@@THEME@@", kThemeHtml},
                                          {"@@DATA@@", script_json(page)},
-                                         {"@@JS@@", kReportJs},
+                                         {"@@JS@@", std::string(kValuesJs) + kThemeJs + kReportJs},
                                          {"@@CARDS@@", card_scripts(details)}}));
 }
 

@@ -17,9 +17,6 @@
 
 namespace linex {
 
-/// "2.10·striped + 1.40·red - 0.30·sky + 0.50", or the text of a sentence; "" without either.
-std::string in_words(const Explanation& explanation);
-
 /// One method's explanations of one layer.
 struct ReportMethod {
   std::vector<Explanation> explanations;
@@ -45,6 +42,8 @@ struct Report {
   TargetModel* model = nullptr;         ///< null: no maps
   std::vector<std::string> warnings;
   std::map<std::string, std::map<std::string, std::string>> options;
+  /// ScoreColumn::sanity by layer and score.
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;
 };
 
 struct ReportOptions {

@@ -18,8 +18,8 @@ struct RankBand {
   Rows rows;                ///< by descending activation
 };
 
-/// The published bands (reference.md §1.14): ranks [0, 5) whole, then four rows drawn from each of
-/// [5, 50), [50, 500), [500, 5000), cut to the `activation` (N) there are.
+/// The published bands (docs/methods.md §1.14): ranks [0, 5) whole, then four rows drawn from each
+/// of [5, 50), [50, 500), [500, 5000), cut to the `activation` (N) there are.
 std::vector<RankBand> choose_bands(const torch::Tensor& activation, std::uint64_t seed,
                                    std::int64_t unit);
 

@@ -2,10 +2,15 @@
 
 #include <algorithm>
 #include <cctype>
+#include <functional>
+#include <set>
 
 #include "core/plugin/option_schema.hpp"
+#include "core/run/ini.hpp"
 #include "core/run/sections.hpp"
 #include "linex/error.hpp"
+#include "linex/option.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 
@@ -101,45 +106,76 @@ BenchmarkPlan plan_benchmark(const BenchmarkConfiguration& configuration) {
   return plan;
 }
 
-std::vector<std::string> benchmark_keys(PluginRegistry& registry, const Sections& first_look) {
-  std::vector<std::string> keys;
-  const auto value_of = [&](const std::string& section, const std::string& key) {
-    const auto found = first_look.find(section);
-    if (found == first_look.end()) return std::string();
-    const auto value = found->second.find(key);
-    return value == found->second.end() ? std::string() : value->second;
-  };
-  const auto add = [&](const std::string& prefix, PluginKind kind, const std::string& own,
-                       const std::string& shared) {
-    const std::string name = own.empty() ? shared : own;
-    if (name.empty()) return;
-    const OptionSpecs specs = registry.options(kind, name);
-    for (const auto& spec : specs) keys.push_back(prefix + spec.name);
-    if (!takes_free_options(specs)) return;
-    for (const auto& [section_name, given] : first_look)
-      for (const auto& entry : given)
-        if (const std::string key = section_name + "." + entry.first;
-            key.compare(0, prefix.size(), prefix) == 0 &&
-            std::find(keys.begin(), keys.end(), key) == keys.end())
-          keys.push_back(key);
+namespace {
+
+/// A key there may be ("network NAME.data.root"), its declaration and, for one of the host's own,
+/// its section there ("data").
+using SeeKey = std::function<void(const std::string& key, const std::string& host_section,
+                                  const linex_option_spec& spec)>;
+
+constexpr linex_option_spec kFileOfMethod = option::path("file", "", "published explanations");
+
+constexpr linex_option_spec kFreeOption = option::text("free", "", "a command's own option");
+
+void see_plugin_keys(PluginRegistry& registry, const Sections& first_look,
+                     const std::string& prefix, PluginKind kind, const std::string& name,
+                     const SeeKey& see) {
+  if (name.empty()) return;
+  std::set<std::string> seen;
+  const OptionSpecs specs = registry.options(kind, name);
+  for (const auto& spec : specs) {
+    see(prefix + spec.name, "", spec);
+    seen.insert(prefix + spec.name);
+  }
+  if (!takes_free_options(specs)) return;
+  for (const auto& [section_name, given] : first_look)
+    for (const auto& entry : given)
+      if (const std::string key = section_name + "." + entry.first;
+          key.compare(0, prefix.size(), prefix) == 0 && seen.insert(key).second)
+        see(key, "", kFreeOption);
+}
+
+std::string text_of(const Sections& sections, const std::string& section, const std::string& key) {
+  const auto found = sections.find(section);
+  if (found == sections.end()) return "";
+  const auto value = found->second.find(key);
+  return value == found->second.end() ? "" : value->second;
+}
+
+/// Every key of [network NAME] and [method NAME].
+void see_keys(PluginRegistry& registry, const Sections& first_look, const SeeKey& see) {
+  const auto plugin = [&](const std::string& own, const std::string& shared,
+                          const std::string& otherwise = "") {
+    const std::string& chosen = own.empty() ? shared : own;
+    return chosen.empty() ? otherwise : chosen;
   };
   for (const auto& [name, given] : first_look) {
     if (!name_after(name, kNetwork).empty()) {
-      for (const auto& spec : section("model").keys) keys.push_back(name + "." + spec.name);
-      for (const auto& spec : section("data").keys) keys.push_back(name + ".data." + spec.name);
-      add(name + ".", PluginKind::model, value_of(name, "plugin"), value_of("model", "plugin"));
+      for (const auto& spec : section("model").keys) see(name + "." + spec.name, "model", spec);
+      for (const auto& spec : section("data").keys) see(name + ".data." + spec.name, "data", spec);
+      see_plugin_keys(
+          registry, first_look, name + ".", PluginKind::model,
+          plugin(text_of(first_look, name, "plugin"), text_of(first_look, "model", "plugin")), see);
     } else if (!name_after(name, kMethod).empty()) {
-      for (const char* key : {".file", ".labeler", ".solver", ".simulator"})
-        keys.push_back(name + key);
-      add(name + ".labeler.", PluginKind::labeler, value_of(name, "labeler"),
-          value_of("labeler", "plugin"));
-      add(name + ".simulator.", PluginKind::labeler, value_of(name, "simulator"),
-          value_of("simulator", "plugin"));
-      const std::string solver = value_of("solver", "plugin");
-      add(name + ".solver.", PluginKind::solver, value_of(name, "solver"),
-          solver.empty() ? "linear" : solver);
+      see(name + ".file", "", kFileOfMethod);
+      for (const char* part : {"labeler", "solver", "simulator"}) {
+        see(name + "." + part, part, section(part).keys.front());
+        see_plugin_keys(registry, first_look, name + "." + part + ".",
+                        plugin_kind_from_string(section(part).plugin_kind),
+                        plugin(text_of(first_look, name, part), text_of(first_look, part, "plugin"),
+                               section(part).keys.front().default_text),
+                        see);
+      }
     }
   }
+}
+
+}  // namespace
+
+std::vector<std::string> benchmark_keys(PluginRegistry& registry, const Sections& first_look) {
+  std::vector<std::string> keys;
+  see_keys(registry, first_look,
+           [&](const std::string& key, const auto&, const auto&) { keys.push_back(key); });
   return keys;
 }
 
@@ -170,13 +206,31 @@ std::string file_of(const BenchmarkMethod& method, const BenchmarkNetwork& netwo
   return for_network(method.file, network);
 }
 
-std::string to_ini(const BenchmarkConfiguration& configuration) {
+std::string to_ini(PluginRegistry& registry, const BenchmarkConfiguration& configuration) {
+  Sections sections = configuration.sections;
+  const SeeKey state_absolute = [&](const std::string& key, const std::string& host_section,
+                                    const linex_option_spec& spec) {
+    const auto dot = key.find('.');
+    auto& keys = sections[key.substr(0, dot)];
+    if (const auto found = keys.find(key.substr(dot + 1)); found != keys.end())
+      found->second = absolute_text(spec, host_section, found->second);
+  };
+  see_keys(registry, configuration.sections, state_absolute);
+  for (const auto& entry : linex::sections()) {
+    for (const auto& spec : entry.keys)
+      state_absolute(entry.name + "." + spec.name, entry.name, spec);
+    if (entry.plugin_kind.empty()) continue;
+    for (const auto& name : split(text_of(configuration.sections, entry.name, "plugin"), ','))
+      if (const std::string plugin = trim(name); plugin != "none")
+        see_plugin_keys(registry, configuration.sections, entry.name + ".",
+                        plugin_kind_from_string(entry.plugin_kind), plugin, state_absolute);
+  }
   std::string text = "# linex benchmark --config FILE runs this again.\n";
   for (const auto& name : ordered(configuration)) {
-    const Keys& keys = configuration.sections.at(name);
+    const Keys& keys = sections.at(name);
     if (keys.empty()) continue;
-    text += "\n[" + name + "]\n";
-    for (const auto& [key, value] : keys) text += key + " = " + value + "\n";
+    text += "\n" + ini_section(name);
+    for (const auto& [key, value] : keys) text += ini_entry(key, value);
   }
   return text;
 }

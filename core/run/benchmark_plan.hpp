@@ -55,7 +55,7 @@ Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
 /// The method's file of explanations for a network, "" where it has none.
 std::string file_of(const BenchmarkMethod& method, const BenchmarkNetwork& network);
 
-/// All sections as an INI file, in their order.
-std::string to_ini(const BenchmarkConfiguration& configuration);
+/// All sections as an INI file, in their order; it names its files by absolute paths.
+std::string to_ini(PluginRegistry& registry, const BenchmarkConfiguration& configuration);
 
 }  // namespace linex

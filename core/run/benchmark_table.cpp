@@ -78,11 +78,16 @@ std::string markdown(const Grid& grid) {
   return text;
 }
 
-/// Methods × networks: mean ± SEM (n[, dead]); `mark` goes around the best of a network.
+/// Methods × networks: mean ± SEM (n[, dead]); `mark` goes around the best of a network where it
+/// stands out.
 Grid score_grid(const BenchmarkTable& table, const std::string& score, const std::string& before,
                 const std::string& after) {
   Grid grid{{score}};
-  for (const auto& network : table.networks) grid[0].push_back(network);
+  std::vector<const BenchmarkCell*> marked;
+  for (const auto& network : table.networks) {
+    grid[0].push_back(network);
+    if (table.best_stands_out(network, score)) marked.push_back(table.best(network, score));
+  }
   for (const auto& method : table.methods) {
     std::vector<std::string> row{method};
     bool any = false;
@@ -94,7 +99,8 @@ Grid score_grid(const BenchmarkTable& table, const std::string& score, const std
       }
       any = true;
       std::string text = mean_and_error(cell->mean, "%.4f");
-      if (cell == table.best(network, score)) text = before + text + after;
+      if (std::find(marked.begin(), marked.end(), cell) != marked.end())
+        text = before + text + after;
       text += " (n " + std::to_string(cell->mean.n);
       if (cell->dead > 0) text += ", dead " + std::to_string(cell->dead);
       row.push_back(text + ")");
@@ -104,26 +110,15 @@ Grid score_grid(const BenchmarkTable& table, const std::string& score, const std
   return grid;
 }
 
-/// Each method's paired difference to the best one of its network, with wins of either.
+/// Each method's paired difference to the best one of its network.
 Grid pair_grid(const BenchmarkTable& table, const std::string& score) {
-  Grid grid{{"best − other, unit by unit", "network", "difference ± SEM", "wins", "n"}};
-  for (const auto& network : table.networks) {
-    const BenchmarkCell* best = table.best(network, score);
-    if (!best) continue;
-    for (const auto& pair : table.pairs) {
-      if (pair.network != network || pair.score != score ||
-          (pair.first != best->method && pair.second != best->method))
-        continue;
-      const bool turned = pair.second == best->method;
-      MeanSem difference = pair.difference;
-      if (turned) difference.mean = -difference.mean;
-      grid.push_back({best->method + " − " + (turned ? pair.first : pair.second), network,
-                      mean_and_error(difference, "%+.4f"),
-                      std::to_string(turned ? pair.second_wins : pair.first_wins) + " : " +
-                          std::to_string(turned ? pair.first_wins : pair.second_wins),
-                      std::to_string(difference.n)});
-    }
-  }
+  Grid grid{{"best − other, unit by unit", "network", "difference ± SEM", "wins : ties : losses",
+             "p", "n"}};
+  for (const auto& network : table.networks)
+    for (const auto& pair : table.against_best(network, score))
+      grid.push_back({pair.first + " − " + pair.second, network,
+                      mean_and_error(pair.outcome.difference, "%+.4f"), pair.outcome.outcome(),
+                      p_value_text(pair.holm_p), std::to_string(pair.outcome.difference.n)});
   return grid;
 }
 
@@ -135,24 +130,10 @@ nlohmann::ordered_json json_number(double value) {
 
 PairedDifference paired_difference(const BenchmarkRun& first, const BenchmarkRun& second,
                                    const std::string& score) {
-  PairedDifference pair{first.method, second.method, first.network, score, {}, 0, 0, 0};
+  PairedDifference pair{first.method, second.method, first.network, score, {}, kNone};
   const ScoreColumn *a = find_score(first, score), *b = find_score(second, score);
-  std::vector<double> differences;
-  if (a && b) {
-    std::map<std::int64_t, double> by_unit;
-    for (std::size_t i = 0; i < second.explanations.size(); ++i)
-      by_unit.emplace(second.explanations[i].unit, b->value[i]);
-    for (std::size_t i = 0; i < first.explanations.size(); ++i) {
-      const auto found = by_unit.find(first.explanations[i].unit);
-      if (found == by_unit.end()) continue;
-      const double difference = a->value[i] - found->second;
-      if (!std::isfinite(difference)) continue;
-      differences.push_back(difference);
-      const double gain = a->higher_is_better ? difference : -difference;
-      ++(gain > 0 ? pair.first_wins : gain < 0 ? pair.second_wins : pair.ties);
-    }
-  }
-  pair.difference = mean_sem(differences);
+  if (a && b) pair.outcome = compare_methods(first.explanations, *a, second.explanations, *b);
+  pair.holm_p = pair.outcome.p;
   return pair;
 }
 
@@ -172,6 +153,30 @@ const BenchmarkCell* BenchmarkTable::best(const std::string& network,
     if (!found || (cell.higher_is_better ? gain > 0 : gain < 0)) found = &cell;
   }
   return found;
+}
+
+std::vector<PairedDifference> BenchmarkTable::against_best(const std::string& network,
+                                                           const std::string& score) const {
+  std::vector<PairedDifference> found;
+  const BenchmarkCell* best = this->best(network, score);
+  if (!best) return found;
+  for (const auto& pair : pairs) {
+    if (pair.network != network || pair.score != score) continue;
+    if (pair.first == best->method) found.push_back(pair);
+    if (pair.second != best->method) continue;
+    found.push_back(pair);
+    std::swap(found.back().first, found.back().second);
+    found.back().outcome = pair.outcome.turned();
+  }
+  return found;
+}
+
+bool BenchmarkTable::best_stands_out(const std::string& network, const std::string& score) const {
+  const auto others = against_best(network, score);
+  const BenchmarkCell* best = this->best(network, score);
+  return !others.empty() && std::all_of(others.begin(), others.end(), [&](const auto& pair) {
+    return pair.outcome.first_ahead(best->higher_is_better);
+  });
 }
 
 BenchmarkTable make_benchmark_table(const std::vector<BenchmarkRun>& runs) {
@@ -204,7 +209,28 @@ BenchmarkTable make_benchmark_table(const std::vector<BenchmarkRun>& runs) {
         if (runs[i].network == runs[j].network && find_score(runs[i], score) &&
             find_score(runs[j], score))
           table.pairs.push_back(paired_difference(runs[i], runs[j], score));
+  for (const auto& score : table.scores)
+    for (const auto& network : table.networks) {
+      std::vector<PairedDifference*> family;
+      std::vector<double> p;
+      for (auto& pair : table.pairs)
+        if (pair.network == network && pair.score == score) {
+          family.push_back(&pair);
+          p.push_back(pair.outcome.p);
+        }
+      const auto corrected = holm(p);
+      for (std::size_t i = 0; i < family.size(); ++i) family[i]->holm_p = corrected[i];
+    }
   return table;
+}
+
+std::string p_value_text(double p) { return p < 1e-4 ? "< 0.0001" : number(p, "%.2g"); }
+
+std::string table_notes(const std::string& mark) {
+  return "Mean ± standard error over n units; the best of a network is " + mark +
+         " where it is ahead of every other method by more than the standard error of their "
+         "paired difference.\nDifferences below 1e-6 are ties; p is of two-sided paired t-tests, "
+         "by Holm's correction for all pairs of methods of a network.";
 }
 
 std::string to_terminal(const BenchmarkTable& table) {
@@ -215,7 +241,7 @@ std::string to_terminal(const BenchmarkTable& table) {
     if (pairs.size() > 1) text += "\n" + aligned(pairs);
     text += "\n";
   }
-  return text + "Mean ± standard error over n units; * is the best of a network.\n";
+  return text + table_notes("starred") + "\n";
 }
 
 std::string to_markdown(const BenchmarkTable& table) {
@@ -225,7 +251,7 @@ std::string to_markdown(const BenchmarkTable& table) {
     const Grid pairs = pair_grid(table, score);
     if (pairs.size() > 1) text += markdown(pairs) + "\n";
   }
-  return text + "Mean ± standard error over n units; the best of a network is bold.\n";
+  return text + table_notes("bold") + "\n";
 }
 
 std::string to_csv(const BenchmarkTable& table) {
@@ -259,12 +285,14 @@ std::string to_json(const BenchmarkTable& table) {
                               {"network", pair.network},
                               {"first", pair.first},
                               {"second", pair.second},
-                              {"difference", json_number(pair.difference.mean)},
-                              {"sem", json_number(pair.difference.sem)},
-                              {"n", pair.difference.n},
-                              {"first_wins", pair.first_wins},
-                              {"second_wins", pair.second_wins},
-                              {"ties", pair.ties}});
+                              {"difference", json_number(pair.outcome.difference.mean)},
+                              {"sem", json_number(pair.outcome.difference.sem)},
+                              {"n", pair.outcome.difference.n},
+                              {"first_wins", pair.outcome.wins},
+                              {"second_wins", pair.outcome.losses},
+                              {"ties", pair.outcome.ties},
+                              {"p", json_number(pair.outcome.p)},
+                              {"holm_p", json_number(pair.holm_p)}});
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/report/comparison.hpp"
 #include "linex/data.hpp"
 #include "toolkit/base/stats.hpp"
 
@@ -27,13 +28,12 @@ struct BenchmarkCell {
   bool higher_is_better = true;
 };
 
-/// Two methods on the units that both have a score for.
+/// Two methods on one network.
 struct PairedDifference {
   std::string first, second, network, score;
-  MeanSem difference;  ///< first − second, unit by unit
-  std::int64_t first_wins = 0, second_wins = 0, ties = 0;
+  Comparison outcome;     ///< of `first` against `second`; empty where one lacks the score
+  double holm_p = kNone;  ///< outcome.p corrected for all pairs of the network in this score
 };
-/// Pairs units by number. `wins` respects higher_is_better.
 PairedDifference paired_difference(const BenchmarkRun& first, const BenchmarkRun& second,
                                    const std::string& score);
 
@@ -46,11 +46,22 @@ struct BenchmarkTable {
                             const std::string& score) const;
   /// The best mean of a network, null where there is none.
   const BenchmarkCell* best(const std::string& network, const std::string& score) const;
+  /// Whether the best one's paired difference to every other method there is larger than its
+  /// standard error; false where there is no other.
+  bool best_stands_out(const std::string& network, const std::string& score) const;
+  /// The best method of a network against each other one, the best one first in each.
+  std::vector<PairedDifference> against_best(const std::string& network,
+                                             const std::string& score) const;
 };
 BenchmarkTable make_benchmark_table(const std::vector<BenchmarkRun>& runs);
 
-/// Aligned plain text: a table for each score, the best of each network starred, then each method's
-/// paired difference to that best.
+/// What marks, ties and p-values mean, in sentences. `mark` names how the best is marked ("bold").
+std::string table_notes(const std::string& mark);
+/// "0.012", "< 0.0001", "–".
+std::string p_value_text(double p);
+
+/// Aligned plain text: a table for each score, the best of each network starred where it stands
+/// out, then each method's paired difference to that best.
 std::string to_terminal(const BenchmarkTable& table);
 /// The same as Markdown tables.
 std::string to_markdown(const BenchmarkTable& table);

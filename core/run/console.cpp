@@ -1,12 +1,16 @@
 #include "core/run/console.hpp"
 
+#include <fcntl.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <mutex>
 
 #include "linex/error.hpp"
@@ -130,6 +134,25 @@ void install_interrupt_handler() {
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+}
+
+void hold_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    // The wrong way round: whoever uses it is still told that it is closed.
+    if (::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
+  }
+}
+
+void finish_standard_output() {
+  const bool lost = std::ferror(stdout) != 0;
+  errno = 0;
+  bool failed = std::fflush(stdout) != 0;
+  // The cause of an earlier loss is gone: a stream that is still broken tells it again.
+  if (lost && !failed) failed = ::write(STDOUT_FILENO, "\n", 1) < 0;
+  if (lost || failed)
+    throw input_error(std::string("standard output: ") +
+                      (failed ? std::strerror(errno) : "some of it could not be written"));
 }
 
 }  // namespace linex

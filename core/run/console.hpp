@@ -34,4 +34,10 @@ std::unique_ptr<Progress> make_console_progress(const std::string& title, std::i
 bool interrupted() noexcept;
 void install_interrupt_handler();
 
+/// Occupies those of the three standard streams that are closed, so that no file of a run gets
+/// their number and what is printed into it. Call it first.
+void hold_standard_streams();
+/// Throws Error(input) with the cause where standard output did not take everything printed.
+void finish_standard_output();
+
 }  // namespace linex

@@ -66,12 +66,14 @@ std::vector<ScoreColumn> evaluate(const LayerJob& job, const std::vector<Explana
                                   const Named<ConceptLabeler>& simulator,
                                   const std::vector<Named<Evaluator>>& evaluators,
                                   StageClock& clock) {
+  // Recorded activations have no network to run, also where a data set shows their images.
+  const bool network = job.data && job.model.object && !job.model.object->recorded().defined();
   EvaluationInput input;
   input.explanations = explanations;
   input.activations = job.activations;
   input.split = job.split;
   input.simulator = simulator.object.get();
-  input.model = job.data ? job.model.object.get() : nullptr;
+  input.model = network ? job.model.object.get() : nullptr;
   input.layer = job.layer;
   input.pool = job.pool;
   input.data = job.data;

@@ -1,10 +1,6 @@
 #include "core/run/journal.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "linex/error.hpp"
@@ -56,16 +52,6 @@ std::string dump(const Json& json) {
 }
 
 std::string digest(const std::string& text) { return Sha256().add(text).hex().substr(0, 16); }
-
-void append_durably(const std::filesystem::path& path, const std::string& line) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  const bool written = fd >= 0 &&
-                       ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) &&
-                       ::fsync(fd) == 0;
-  const int code = errno;
-  if (fd >= 0) ::close(fd);
-  if (!written) throw input_error("cannot write " + path.string() + ": " + std::strerror(code));
-}
 
 }  // namespace
 

@@ -1,10 +1,12 @@
 #include "core/run/run_stages.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
-#include <cstdio>
+#include <ctime>
 
 #include "core/report/report.hpp"
+#include "core/run/finished.hpp"
 #include "core/run/units.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/npy.hpp"
@@ -39,6 +41,10 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
   Source source;
   source.model = place.open_model();
   source.recorded = source.model.object->recorded();
+  if (trim(options.text("layer")) == "?") {
+    std::fputs(describe_layers(*source.model.object).c_str(), stdout);
+    throw Finished();
+  }
   source.layers = parse_layers(options.text("layer"), *source.model.object);
   source.pool = pool_from_string(options.text("pool"));
   if (!source.recorded.defined()) {
@@ -48,9 +54,13 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
     source.data = data;
     return source;
   }
+  // Maps and tokens are pooled as a layer's output is.
+  if (source.recorded.dim() > 2)
+    source.recorded = pool_output(source.recorded, source.pool, source.layers.front());
   if (data && data->size() != source.recorded.size(0))
     throw input_error("model.activations has " + std::to_string(source.recorded.size(0)) +
                       " rows, the data set " + std::to_string(data->size()));
+  source.data = data;
   return source;
 }
 
@@ -97,6 +107,8 @@ RecordedLayers record_activations(Workplace& place, const Source& source, StageC
 void append_layer(ExplanationFile& file, const std::string& layer,
                   const std::vector<Explanation>& explanations,
                   const std::vector<ScoreColumn>& scores) {
+  for (const auto& score : scores)
+    if (!score.sanity.empty()) file.sanity[layer][score.name] = score.sanity;
   file.explanations.insert(file.explanations.end(), explanations.begin(), explanations.end());
   file.layers.insert(file.layers.end(), explanations.size(), layer);
   if (file.scores.empty()) {
@@ -147,6 +159,58 @@ std::string method_name(const Workplace& place) {
          place.options("labeler").text("plugin");
 }
 
+namespace {
+
+/// "resnet cifar_resnet20, resnet20.th": the plugin with what it was told of architecture and
+/// files.
+std::string describe_model(const std::map<std::string, std::string>& options) {
+  const auto value = [&](const char* key) {
+    const auto found = options.find(key);
+    return found == options.end() ? std::string() : found->second;
+  };
+  std::string text = value("plugin");
+  if (const auto arch = value("arch"); !arch.empty() && arch != "auto") text += " " + arch;
+  for (const char* key : {"weights", "file", "module", "activations"})
+    if (const auto file = value(key); !file.empty())
+      text += ", " + std::filesystem::path(file).filename().string();
+  return text;
+}
+
+/// "cifar10/test (2000 images)".
+std::string describe_data(const std::filesystem::path& root, std::int64_t rows) {
+  const std::string images = std::to_string(rows) + " images";
+  if (root.empty()) return images;
+  const auto path = std::filesystem::absolute(root).lexically_normal();
+  const auto named = path.has_filename() ? path : path.parent_path();
+  return named.parent_path().filename().string() + "/" + named.filename().string() + " (" + images +
+         ")";
+}
+
+std::string describe_split(const Split& split) {
+  return "split " + std::to_string(split.train.size()) + " train, " +
+         std::to_string(split.val.size()) + " validation, " + std::to_string(split.test.size()) +
+         " test";
+}
+
+/// The day on which the run's explanations were written, or today (UTC).
+std::string day_of(const std::filesystem::path& folder) {
+  std::error_code failure;
+  const auto written = std::filesystem::last_write_time(folder / "explanations.csv", failure);
+  // C++17 has no conversion between the clocks: what both say now aligns them.
+  auto age = std::filesystem::file_time_type::clock::now() - written;
+  if (failure) age = {};
+  const std::time_t time = std::chrono::system_clock::to_time_t(
+      std::chrono::system_clock::now() -
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(age));
+  std::tm parts{};
+  ::gmtime_r(&time, &parts);
+  char text[16];
+  std::strftime(text, sizeof text, "%Y-%m-%d", &parts);
+  return text;
+}
+
+}  // namespace
+
 void make_report(Workplace& place, const ReportParts& parts) {
   const std::string wanted = place.options("run").text("report");
   if (wanted == "none") return;
@@ -172,11 +236,11 @@ void make_report(Workplace& place, const ReportParts& parts) {
     report.layers.push_back(std::move(layer));
   }
   report.title = std::to_string(units) + " units of " + join(parts.source.layers, ", ");
-  report.facts = {parts.source.model.name,
-                  parts.source.layers.empty() || !parts.source.rows()
-                      ? ""
-                      : std::to_string(parts.source.rows()) + " images",
-                  join(parts.methods, ", ")};
+  report.facts = {describe_model(report.options["model"]),
+                  describe_data(place.options("data").path("root"), parts.source.rows()),
+                  describe_split(parts.split), join(parts.methods, ", "), day_of(place.out())};
+  for (const auto* file : parts.files)
+    for (const auto& [layer, scores] : file->sanity) report.sanity[layer] = scores;
   ReportOptions options;
   if (wanted == "plain") options.images = 0;
   write_report(place.out() / "report", report, options, place.context());
@@ -185,6 +249,9 @@ void make_report(Workplace& place, const ReportParts& parts) {
 void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
                 const ReportParts* parts) {
   place.describe(summary);
+  if (parts)
+    for (const auto* file : parts->files)
+      summary.sanity.insert(file->sanity.begin(), file->sanity.end());
   if (parts) clock.time("report", [&] { make_report(place, *parts); });
   write_summary(place.out() / "summary.json", summary, clock);
 }
@@ -198,26 +265,6 @@ std::vector<std::size_t> best_explained(const RunSummary& summary, std::size_t c
   });
   if (order.size() > count) order.resize(count);
   return order;
-}
-
-void print_outcome(Workplace& place, const RunSummary& summary) {
-  std::map<Status, int> counts;
-  for (const auto& explanation : summary.explanations) ++counts[explanation.status];
-  std::string text = std::to_string(summary.explanations.size()) + " units";
-  for (const auto& [status, count] : counts)
-    if (status != Status::ok) text += ", " + std::to_string(count) + " " + to_string(status);
-  std::printf("%s\n", text.c_str());
-  for (const auto& score : summary.scores) {
-    const MeanSem mean = mean_sem(score.value);
-    std::printf("%-24s %.4f ± %.4f  (n = %lld)\n", score.name.c_str(), mean.mean, mean.sem,
-                static_cast<long long>(mean.n));
-  }
-  const auto order = best_explained(summary, 5);
-  if (!order.empty()) std::printf("best explained:\n");
-  for (const auto i : order)
-    std::printf("  unit %-5lld %.3f  %s\n", static_cast<long long>(summary.explanations[i].unit),
-                summary.test_correlation[i], in_words(summary.explanations[i]).c_str());
-  std::printf("written to %s\n", place.out().c_str());
 }
 
 }  // namespace linex

@@ -15,7 +15,7 @@ namespace linex {
 /// Where activations come from: a network over a data set, or a recorded matrix.
 struct Source {
   Named<TargetModel> model;
-  std::shared_ptr<const DataSet> data;  ///< null for recorded activations
+  std::shared_ptr<const DataSet> data;  ///< null for recorded activations without images
   std::vector<std::string> layers;
   Pool pool = Pool::avg;
   torch::Tensor recorded;  ///< (N, K) or undefined
@@ -25,7 +25,8 @@ struct Source {
   void check_units(const std::string& units) const;
 };
 
-/// Opens the model and finds its layers. Throws Error(usage) where a network has no data set.
+/// Opens the model and finds its layers; for `?` prints them and throws Finished. Throws
+/// Error(usage) where a network has no data set.
 Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data);
 
 /// Throws Error(input) where the labeler knows another number of rows than the source.
@@ -72,7 +73,5 @@ void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
                 const ReportParts* parts = nullptr);
 /// Positions of the `count` explanations with the highest test correlation, best first.
 std::vector<std::size_t> best_explained(const RunSummary& summary, std::size_t count);
-/// The few lines a person wants after a run.
-void print_outcome(Workplace& place, const RunSummary& summary);
 
 }  // namespace linex

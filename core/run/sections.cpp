@@ -1,8 +1,11 @@
 #include "core/run/sections.hpp"
 
+#include <algorithm>
+#include <filesystem>
 #include <stdexcept>
 
 #include "linex/option.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 
@@ -33,7 +36,8 @@ const std::vector<Section>& sections() {
         path("root", "", "folder (csv: file) of the data set; not needed for recorded matrices"),
         text("split", "0.7,0.1,0.2",
              "folder with {train,val,test}_ids.{npy,pt}, or fractions shuffled from run.seed"),
-        integer("limit", 0, 0, no_limit, "use only the first rows; 0 = all"),
+        integer("limit", 0, 0, no_limit,
+                "use at most this many images, as many of each class, chosen by run.seed; 0 = all"),
         choice("on_error", "fail", "fail|skip", "what to do with an image that cannot be read"),
         choice("part", "test", "test|train", "which images of cifar10 or cifar100"),
         choice("labels", "fine", "fine|coarse", "classes of cifar100: its 100, or its 20 groups")}},
@@ -59,6 +63,32 @@ const Section& section(const std::string& name) {
   for (const auto& entry : sections())
     if (entry.name == name) return entry;
   throw std::logic_error("no section " + name);
+}
+
+namespace {
+
+/// "0.7,0.1,0.2" as data.split takes it.
+bool are_fractions(const std::string& text) {
+  return std::count(text.begin(), text.end(), ',') == 2 &&
+         text.find_first_not_of("0123456789.,eE+- \t") == std::string::npos;
+}
+
+}  // namespace
+
+std::string absolute_text(const linex_option_spec& spec, const std::string& host_section,
+                          const std::string& text) {
+  const auto absolute = [](const std::filesystem::path& path) {
+    return path.empty() ? std::string() : std::filesystem::absolute(path).string();
+  };
+  const std::string key = host_section + "." + spec.name;
+  // Two of the host's keys are files or something else.
+  if (key == "run.cache") return text == "none" ? text : absolute(text);
+  if (key == "data.split") return are_fractions(text) ? text : absolute(text);
+  if (spec.type == LINEX_OPTION_PATH) return absolute(text);
+  if (spec.type != LINEX_OPTION_PATHS) return text;
+  std::vector<std::string> files;
+  for (const auto& path : option::split_paths(text)) files.push_back(absolute(path));
+  return join(files, ",");
 }
 
 }  // namespace linex

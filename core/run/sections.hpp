@@ -22,4 +22,9 @@ struct Section {
 const std::vector<Section>& sections();
 const Section& section(const std::string& name);
 
+/// The text of an option such that it names the same files from every folder; other texts as they
+/// are. `host_section` is the section of one of the host's own keys, "" for a plugin's.
+std::string absolute_text(const linex_option_spec& spec, const std::string& host_section,
+                          const std::string& text);
+
 }  // namespace linex

@@ -3,7 +3,9 @@
 #include <sys/resource.h>
 
 #include <cmath>
+#include <ctime>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "toolkit/base/files.hpp"
 
@@ -15,6 +17,76 @@ using Json = nlohmann::ordered_json;
 
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
 
+/// Counts and means over the explanations at `places`.
+Json means(const RunSummary& summary, const std::vector<std::size_t>& places) {
+  std::map<std::string, int> counts;
+  std::vector<double> val, test, length;
+  for (const std::size_t i : places) {
+    const Explanation& explanation = summary.explanations[i];
+    ++counts[to_string(explanation.status)];
+    if (i < summary.test_correlation.size()) test.push_back(summary.test_correlation[i]);
+    if (explanation.terms.empty()) continue;
+    val.push_back(explanation.val_correlation);
+    length.push_back(static_cast<double>(explanation.terms.size()));
+  }
+  const MeanSem correlation = mean_sem(test);
+  Json json;
+  json["units"] = places.size();
+  json["status_counts"] = counts;
+  json["mean_val_correlation"] = number(mean_sem(val).mean);
+  json["mean_test_correlation"] = number(correlation.mean);
+  json["sem_test_correlation"] = number(correlation.sem);
+  json["scored_units"] = correlation.n;
+  json["mean_length"] = number(mean_sem(length).mean);
+  for (const auto& score : summary.scores) {
+    std::vector<double> values;
+    std::map<std::string, int> left_out;
+    for (const std::size_t i : places) {
+      values.push_back(score.value[i]);
+      if (!std::isfinite(score.value[i])) ++left_out[to_string(score.status[i])];
+    }
+    const MeanSem mean = mean_sem(values);
+    json["scores"][score.name] = {{"mean", number(mean.mean)},
+                                  {"sem", number(mean.sem)},
+                                  {"n", mean.n},
+                                  {"higher_is_better", score.higher_is_better},
+                                  {"left_out", left_out}};
+  }
+  return json;
+}
+
+Json numbers(const std::map<std::string, double>& values) {
+  Json json = Json::object();
+  for (const auto& [name, value] : values) json[name] = number(value);
+  return json;
+}
+
+/// An option as JSON has it: true, 3, 0.05 or "text".
+Json typed(const OptionValues::Value& value) {
+  const auto visitor = [](const auto& plain) {
+    using Plain = std::decay_t<decltype(plain)>;
+    if constexpr (std::is_same_v<Plain, std::filesystem::path>) {
+      return Json(plain.string());
+    } else if constexpr (std::is_same_v<Plain, OptionValues::Paths>) {
+      Json list = Json::array();
+      for (const auto& path : plain) list.push_back(path.string());
+      return list;
+    } else {
+      return Json(plain);
+    }
+  };
+  return std::visit(visitor, static_cast<const OptionValues::Choices&>(value));
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
 }  // namespace
 
 double peak_rss_mb() {
@@ -23,43 +95,53 @@ double peak_rss_mb() {
   return static_cast<double>(usage.ru_maxrss) / 1024.0;
 }
 
+std::map<std::string, std::map<std::string, std::map<std::string, double>>> read_sanity(
+    const std::filesystem::path& path) {
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;
+  if (!std::filesystem::exists(path)) return sanity;
+  const Json json = Json::parse(read_file(path), nullptr, false);
+  if (!json.is_object() || !json.contains("sanity") || !json["sanity"].is_object()) return sanity;
+  for (const auto& [layer, scores] : json["sanity"].items()) {
+    if (!scores.is_object()) continue;
+    for (const auto& [score, shares] : scores.items()) {
+      if (!shares.is_object()) continue;
+      for (const auto& [name, share] : shares.items())
+        if (share.is_number() || share.is_null())
+          sanity[layer][score][name] = share.is_null() ? kNone : share.get<double>();
+    }
+  }
+  return sanity;
+}
+
+std::vector<std::pair<std::string, std::vector<std::size_t>>> by_layer(const RunSummary& summary) {
+  std::vector<std::pair<std::string, std::vector<std::size_t>>> layers;
+  for (std::size_t i = 0; i < summary.layers.size(); ++i) {
+    if (layers.empty() || layers.back().first != summary.layers[i])
+      layers.push_back({summary.layers[i], {}});
+    layers.back().second.push_back(i);
+  }
+  return layers;
+}
+
 void write_summary(const std::filesystem::path& path, const RunSummary& summary,
                    const StageClock& clock) {
-  std::map<std::string, int> counts;
-  std::vector<double> val, length;
-  for (const auto& explanation : summary.explanations) {
-    ++counts[to_string(explanation.status)];
-    if (explanation.terms.empty()) continue;
-    val.push_back(explanation.val_correlation);
-    length.push_back(static_cast<double>(explanation.terms.size()));
-  }
-  const MeanSem test = mean_sem(summary.test_correlation);
-
-  Json json;
-  json["units"] = summary.explanations.size();
-  json["status_counts"] = counts;
-  json["mean_val_correlation"] = number(mean_sem(val).mean);
-  json["mean_test_correlation"] = number(test.mean);
-  json["sem_test_correlation"] = number(test.sem);
-  json["scored_units"] = test.n;
-  json["mean_length"] = number(mean_sem(length).mean);
-  for (const auto& score : summary.scores) {
-    const MeanSem mean = mean_sem(score.value);
-    std::map<std::string, int> left_out;
-    for (std::size_t i = 0; i < score.value.size(); ++i)
-      if (!std::isfinite(score.value[i])) ++left_out[to_string(score.status[i])];
-    json["scores"][score.name] = {{"mean", number(mean.mean)},
-                                  {"sem", number(mean.sem)},
-                                  {"n", mean.n},
-                                  {"higher_is_better", score.higher_is_better},
-                                  {"left_out", left_out}};
+  std::vector<std::size_t> all(summary.explanations.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  Json json = means(summary, all);
+  json["layers"] = Json::array();
+  for (const auto& [layer, places] : by_layer(summary)) {
+    Json entry{{"layer", layer}};
+    entry.update(means(summary, places));
+    const auto figures = summary.layer_figures.find(layer);
+    if (figures != summary.layer_figures.end()) entry["figures"] = numbers(figures->second);
+    json["layers"].push_back(std::move(entry));
   }
   for (const char* stage : {"activations", "concepts", "moments", "solve", "evaluate", "report"})
     json["timings_s"][stage] = clock.seconds(stage);
   json["timings_s"]["total"] = clock.total();
   json["peak_rss_mb"] = peak_rss_mb();
-  json["figures"] = Json::object();
-  for (const auto& [name, value] : summary.figures) json["figures"][name] = number(value);
+  json["figures"] = numbers(summary.figures);
+  if (!summary.sanity.empty()) json["sanity"] = summary.sanity;
   json["plugins"] = Json::array();
   for (const auto& plugin : summary.plugins)
     json["plugins"].push_back({{"role", plugin.role},
@@ -69,6 +151,12 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
                                {"file", plugin.file},
                                {"sha256", plugin.sha256}});
   json["options"] = summary.options;
+  json["provenance"]["version"] = LINEX_VERSION;
+  json["provenance"]["finished"] = utc_now();
+  json["provenance"]["digests"] = summary.provenance;
+  for (const auto& [section, values] : summary.typed_options)
+    for (const auto& [name, value] : values)
+      json["provenance"]["options"][section][name] = typed(value);
   json["warnings"] = summary.warnings;
   write_file_atomic(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }

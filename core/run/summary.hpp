@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/run/stage_clock.hpp"
+#include "linex/context.hpp"
 #include "linex/data.hpp"
 #include "toolkit/base/stats.hpp"
 
@@ -20,19 +21,35 @@ struct PluginUse {
 
 /// Everything summary.json holds, in the contract's names.
 struct RunSummary {
+  std::filesystem::path out;  ///< run.out
   std::vector<Explanation> explanations;
+  std::vector<std::string> layers;  ///< one an explanation
   std::vector<ScoreColumn> scores;
   std::vector<double> test_correlation;  ///< one an explanation, kNone where there is none
   std::vector<PluginUse> plugins;
   std::map<std::string, std::map<std::string, std::string>> options;  ///< everything resolved
+  std::map<std::string, std::map<std::string, OptionValues::Value>> typed_options;  ///< the same
   std::vector<std::string> warnings;
-  std::map<std::string, double> figures;  ///< a solver's own numbers
+  /// ScoreColumn::sanity by layer and score.
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;
+  std::map<std::string, double> figures;  ///< a solver's own numbers (of several layers: the last)
+  std::map<std::string, std::map<std::string, double>> layer_figures;  ///< by layer
+  std::string complaint;  ///< why correlations of this run mean little, or ""
+  /// What the run was made of, beside plugins and options: digests by name.
+  std::map<std::string, std::string> provenance;
 };
 
-/// Means are over units whose status is ok (or not_converged); what is left out is in
-/// status_counts.
+/// Names of the layers in their order, each with the positions of its explanations.
+std::vector<std::pair<std::string, std::vector<std::size_t>>> by_layer(const RunSummary& summary);
+
+/// One mean a layer, and the keys of the contract over all of them. Means are over units whose
+/// status is ok (or not_converged); what is left out is in status_counts.
 void write_summary(const std::filesystem::path& path, const RunSummary& summary,
                    const StageClock& clock);
+
+/// `sanity` of a summary.json; empty where there is no such file or key.
+std::map<std::string, std::map<std::string, std::map<std::string, double>>> read_sanity(
+    const std::filesystem::path& path);
 
 /// Largest resident set of this process so far, in MB.
 double peak_rss_mb();

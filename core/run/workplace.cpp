@@ -4,6 +4,9 @@
 #include <set>
 
 #include "core/run/device.hpp"
+#include "core/run/folder_lock.hpp"
+#include "core/run/ini.hpp"
+#include "core/run/run_key.hpp"
 #include "core/run/sections.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
@@ -37,6 +40,14 @@ std::map<std::string, std::string> pick(const std::map<std::string, std::string>
   for (const auto& spec : specs)
     if (const auto found = raw.find(spec.name); found != raw.end()) picked.insert(*found);
   return picked;
+}
+
+/// What run.ini, keys and reports state: paths that mean the same from every folder.
+void state_absolute_paths(const OptionSpecs& specs, const std::string& host_section,
+                          ResolvedOptions& options) {
+  for (const auto& spec : specs)
+    for (auto& [name, text] : options.text)
+      if (name == spec.name) text = absolute_text(spec, host_section, text);
 }
 
 OptionSpecs view(const std::vector<linex_option_spec>& specs) {
@@ -97,14 +108,18 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
     const auto given = found == raw.end() ? std::map<std::string, std::string>{} : found->second;
     resolved_[entry.name] =
         resolve_options(view(entry.keys), pick(given, view(entry.keys)), entry.name, "linex");
+    state_absolute_paths(view(entry.keys), entry.name, resolved_[entry.name]);
     std::vector<OptionSpecs> all{view(entry.keys)};
     const auto names = plugin_names(entry, raw);
     for (const auto& name : names)
       all.push_back(registry.options(plugin_kind_from_string(entry.plugin_kind), name));
-    for (std::size_t i = 0; i < names.size(); ++i)
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const OptionSpecs& specs = all[i + 1];
       choices_[entry.name].push_back(
-          {names[i], resolve_options(all[i + 1], pick_for_plugin(given, all[i + 1], all),
-                                     entry.name, entry.plugin_kind + "/" + names[i])});
+          {names[i], resolve_options(specs, pick_for_plugin(given, specs, all), entry.name,
+                                     entry.plugin_kind + "/" + names[i])});
+      state_absolute_paths(specs, "", choices_[entry.name].back().options);
+    }
   }
 
   const OptionValues& run = options("run");
@@ -154,6 +169,7 @@ std::shared_ptr<const DataSet> Workplace::open_data() {
   request.kind = data.text("kind");
   request.root = data.path("root");
   request.limit = data.integer("limit");
+  request.seed = settings_.seed;
   request.part = data.text("part");
   request.labels = data.text("labels");
   request.skip_unreadable = data.text("on_error") == "skip";
@@ -192,16 +208,28 @@ Named<ConceptLabeler> Workplace::open_simulator(const std::shared_ptr<const Data
   return simulator;
 }
 
-Split Workplace::open_split(std::int64_t rows) const {
-  return make_split(options("data").text("split"), rows, settings_.seed);
+Split Workplace::open_split(std::int64_t rows, const DataSet* data) const {
+  return make_split(options("data").text("split"), rows, settings_.seed, listing_of(data),
+                    log_.get());
 }
 
-void Workplace::prepare_out() const {
-  std::error_code failure;
-  fs::create_directories(out_, failure);
-  if (!settings_.cache.empty()) fs::create_directories(settings_.cache, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + out_.string() + ": " + failure.message());
+void Workplace::claim_out() {
+  const auto make = [](const char* option, const fs::path& folder) {
+    std::error_code failure;
+    fs::create_directories(folder, failure);
+    if (!failure && !fs::is_directory(folder, failure))
+      failure = std::make_error_code(std::errc::not_a_directory);
+    if (failure)
+      throw input_error(std::string(option) + ": cannot make the folder " + folder.string() + ": " +
+                        failure.message());
+  };
+  make("run.out", out_);
+  if (!lock_) lock_ = lock_folder(out_);
+  if (!settings_.cache.empty()) make("run.cache", settings_.cache);
+}
+
+void Workplace::prepare_out() {
+  claim_out();
   write_file_atomic(out_ / "run.ini", ini());
 }
 
@@ -222,43 +250,64 @@ std::string Workplace::ini() const {
   for (const auto& entry : sections()) {
     if (!entry.plugin_kind.empty() && !has_plugin(entry.name) && entry.name != "evaluator")
       continue;
-    text += "\n[" + entry.name + "]\n";
-    for (const auto& [key, value] : texts(entry.name)) text += key + " = " + value + "\n";
+    text += "\n" + ini_section(entry.name);
+    for (const auto& [key, value] : texts(entry.name)) text += ini_entry(key, value);
   }
   return text;
 }
 
+bool Workplace::runs_command(const Section& entry) const {
+  const auto chosen = choices_.find(entry.name);
+  return chosen != choices_.end() &&
+         std::any_of(chosen->second.begin(), chosen->second.end(), [&](const Choice& choice) {
+           return takes_free_options(
+               registry_.options(plugin_kind_from_string(entry.plugin_kind), choice.name));
+         });
+}
+
 std::string Workplace::digest() const {
   // What changes where or how fast a run works, and not what it finds.
-  static const std::set<std::string> kIrrelevant{"out",       "threads", "cache", "resume",
-                                                 "log-level", "memory",  "device"};
+  static const std::set<std::string> kIrrelevant{"out",       "threads", "cache",  "resume",
+                                                 "log-level", "memory",  "device", "report"};
   // A command that ran into its timeout goes on with a longer one.
   static const std::set<std::string> kIrrelevantOfCommands{"timeout", "keep"};
   Sha256 digest;
   for (const auto& entry : sections()) {
     digest.add(entry.name);
-    bool command = false;
-    if (const auto chosen = choices_.find(entry.name); chosen != choices_.end())
-      for (const auto& choice : chosen->second)
-        if (takes_free_options(
-                registry_.options(plugin_kind_from_string(entry.plugin_kind), choice.name))) {
-          command = true;
-          digest.add(describe_command(choice.options.values));
-        }
     for (const auto& [key, value] : texts(entry.name)) {
       if (entry.name == "run" && kIrrelevant.count(key)) continue;
-      if (command && kIrrelevantOfCommands.count(key)) continue;
+      if (runs_command(entry) && kIrrelevantOfCommands.count(key)) continue;
       digest.add(key).add(value);
     }
+    if (!has_plugin(entry.name)) continue;
+    for (const auto& choice : choices_.at(entry.name)) {
+      const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
+      const PluginEntry& plugin = registry_.find(kind, choice.name);
+      if (takes_free_options(registry_.options(kind, choice.name)))
+        digest.add(describe_command(choice.options.values));
+      digest.add(plugin.key).add(content_digest(plugin.file));
+      // What a model's files hold, its activations tell.
+      if (entry.name == "model") continue;
+      for (const auto& [key, path] : choice.options.paths)
+        digest.add(key).add(content_digest(path));
+    }
   }
-  for (const auto& plugin : used_) digest.add(plugin.role).add(plugin.sha256);
   return digest.hex();
 }
 
 void Workplace::describe(RunSummary& summary) const {
   summary.plugins = used_;
-  for (const auto& entry : sections())
+  for (const auto& entry : sections()) {
     for (const auto& [key, value] : texts(entry.name)) summary.options[entry.name][key] = value;
+    auto& typed = summary.typed_options[entry.name];
+    typed = resolved_.at(entry.name).values.all();
+    if (!has_plugin(entry.name)) continue;
+    for (const auto& choice : choices_.at(entry.name)) {
+      for (const auto& [key, value] : choice.options.values.all()) typed[key] = value;
+      for (const auto& [key, path] : choice.options.paths)
+        summary.provenance[entry.name + "." + key] = content_digest(path);
+    }
+  }
   summary.warnings = log_->warnings();
 }
 

@@ -50,16 +50,21 @@ class Workplace {
   /// simulator.plugin, or `labeler` itself where none is named. Attached.
   Named<ConceptLabeler> open_simulator(const std::shared_ptr<const DataSet>& data,
                                        const Named<ConceptLabeler>& labeler);
-  Split open_split(std::int64_t rows) const;
+  /// Of `rows` rows; those of `data` where there is one.
+  Split open_split(std::int64_t rows, const DataSet* data) const;
 
   /// Whether the section names a plugin.
   bool has_plugin(const std::string& section) const;
-  /// Creates run.out and writes run.ini into it.
-  void prepare_out() const;
+  /// Creates run.out and run.cache. From now on run.out is this run's: another process that wants
+  /// it is refused. Throws Error(input).
+  void claim_out();
+  /// Claims run.out and writes run.ini into it.
+  void prepare_out();
   /// The configuration as an INI file that runs again as it is.
   std::string ini() const;
   /// Digest of everything that determines a result, apart from data and weights: the options (not
-  /// run.out, threads, cache, ... ) and the plugin files.
+  /// run.out, threads, cache, ... ), the contents of files they name and the plugin files. Part of
+  /// run_key().
   std::string digest() const;
   /// plugins, options and warnings of summary.json.
   void describe(RunSummary& summary) const;
@@ -75,6 +80,8 @@ class Workplace {
   Named<Interface> open(const std::string& section, const Choice& choice);
   template <class Interface>
   Named<Interface> open_only(const std::string& section, const char* advice);
+  /// Whether a section's plugin is a command of the user's.
+  bool runs_command(const Section& entry) const;
   /// Every key of a section once, with its resolved text.
   std::vector<std::pair<std::string, std::string>> texts(const std::string& section) const;
 
@@ -86,6 +93,7 @@ class Workplace {
   std::shared_ptr<ConsoleLogger> log_;
   std::shared_ptr<HostContext> context_;
   std::vector<PluginUse> used_;
+  std::shared_ptr<const void> lock_;  // on run.out
 };
 
 }  // namespace linex

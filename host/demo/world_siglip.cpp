@@ -11,6 +11,7 @@
 #include "toolkit/checkpoint/safetensors.hpp"
 #include "toolkit/concepts/calibration.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/data/loader.hpp"
 #include "toolkit/text/tokenizer.hpp"
 
@@ -90,24 +91,6 @@ class Captions {
   Tensor attributes_;
 };
 
-/// A 0/1 matrix as a source.
-class MatrixPresence final : public Presence {
- public:
-  explicit MatrixPresence(Tensor values) : values_(std::move(values)) {}
-  std::int64_t rows() const override { return values_.size(0); }
-  std::int64_t cols() const override { return values_.size(1); }
-
- private:
-  void do_read(Ids rows, const Columns& cols, float* out) const override {
-    const float* values = values_.data_ptr<float>();
-    for (const std::int64_t row : rows)
-      for (std::int64_t j = 0; j < cols.count(this->cols()); ++j)
-        *out++ = values[row * this->cols() + cols[j]];
-  }
-
-  Tensor values_;
-};
-
 Rows all_rows(const World& world) {
   Rows rows(static_cast<std::size_t>(world.size()));
   std::iota(rows.begin(), rows.end(), 0);
@@ -121,10 +104,10 @@ Sigmoid fit_sigmoid(const VisionText& model, const Tokenizer& tokenizer, const W
   const Tensor images = normalized_rows(model.embed_images(pixels), name);
   const Tensor texts = normalized_rows(
       model.embed_texts(tokenizer.encode_batch(World::attribute_names(), kContext)), name);
-  CalibrationOptions options;
+  concepts::CalibrationOptions options;
   options.threads = threads;
-  return calibrate(EmbeddingPresence(images, texts, std::nullopt),
-                   MatrixPresence(world.attributes()), all_rows(world), options)
+  return concepts::calibrate(EmbeddingPresence(images, texts, std::nullopt),
+                             MatrixPresence(world.attributes()), all_rows(world), options)
       .sigmoid;
 }
 

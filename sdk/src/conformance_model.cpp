@@ -26,8 +26,9 @@ bool close(const torch::Tensor& a, const torch::Tensor& b, double tolerance) {
 
 void check_recorded(Runner& runner, const torch::Tensor& recorded) {
   runner.run("recorded activations", [&] {
-    require(recorded.dim() == 2 && recorded.scalar_type() == torch::kFloat, "not float32 (N, K)");
-    require(recorded.size(0) > 0 && recorded.size(1) > 0, "they are empty");
+    require(recorded.dim() >= 2 && recorded.dim() <= 4 && recorded.scalar_type() == torch::kFloat,
+            "not float32 (N, K), (N, T, K) or (N, K, H, W)");
+    require(recorded.numel() > 0, "they are empty");
   });
 }
 

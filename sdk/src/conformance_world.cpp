@@ -7,9 +7,11 @@
 namespace linex::conformance {
 namespace {
 
-class MatrixPresence final : public Presence {
+/// A matrix of 0 and 1 that tells its ones. The toolkit, with MatrixPresence, is above this
+/// library.
+class ZeroOnePresence final : public Presence {
  public:
-  explicit MatrixPresence(torch::Tensor matrix) : matrix_(matrix.contiguous()) {}
+  explicit ZeroOnePresence(torch::Tensor matrix) : matrix_(matrix.contiguous()) {}
   std::int64_t rows() const override { return matrix_.size(0); }
   std::int64_t cols() const override { return matrix_.size(1); }
   bool ones(std::int64_t row, std::vector<std::int64_t>& ones) const override {
@@ -132,7 +134,7 @@ double Noise::next() {
 }
 
 std::shared_ptr<const Presence> matrix_presence(torch::Tensor matrix) {
-  return std::make_shared<MatrixPresence>(std::move(matrix));
+  return std::make_shared<ZeroOnePresence>(std::move(matrix));
 }
 
 torch::Tensor concept_matrix(std::int64_t rows) {

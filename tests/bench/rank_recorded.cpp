@@ -5,15 +5,15 @@
 #include <cstdlib>
 
 #include "tests/bench/split.hpp"
-#include "tests/matrix.hpp"
 #include "toolkit/base/npy.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/math/linear_explanations.hpp"
 
 int main(int argc, char** argv) {
   using namespace linex;
   if (argc < 2) return 2;
   const std::string folder = argv[1];
-  const test::Matrix presence(map_npy(folder + "/concepts.npy"));
+  const MatrixPresence presence(map_npy(folder + "/concepts.npy"));
   const torch::Tensor activations = map_npy(folder + "/activations.npy");
   const Split split = bench::read_split(folder);
   RegressionOptions how;

@@ -12,8 +12,8 @@
 
 #include "tests/bench/generated.hpp"
 #include "tests/bench/split.hpp"
-#include "tests/matrix.hpp"
 #include "toolkit/base/npy.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/math/linear_explanations.hpp"
 
 namespace {
@@ -60,7 +60,7 @@ struct Score {
 };
 
 Score score(const Problem& problem, const LinearOptions& options) {
-  const test::Matrix presence(problem.presence);
+  const MatrixPresence presence(problem.presence);
   const std::vector<std::int64_t> units = all_columns(problem.activations.size(1));
   RegressionOptions how;
   how.moments.threads = 2;

@@ -4,7 +4,7 @@
 #include <map>
 
 #include "tests/bench/generated.hpp"
-#include "tests/matrix.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/math/linear_explanations.hpp"
 
 namespace {
@@ -13,7 +13,7 @@ using namespace linex;
 
 /// A generated problem with its moments, made once for each size.
 struct Prepared {
-  test::Matrix presence;
+  MatrixPresence presence;
   torch::Tensor activations;
   Split split;
   std::unique_ptr<Regression> regression;

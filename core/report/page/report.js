@@ -1,4 +1,3 @@
-"use strict";
 const report = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -17,14 +16,7 @@ function draw(name, attributes = {}, ...children) {
   element.append(...children);
   return element;
 }
-const finite = (value) => typeof value === "number";
 const tone = (method) => `--tone:var(--m${method % 8})`;
-const number = (value, digits = 3) =>
-  finite(value) ? value.toFixed(digits).replace("-", "−") : "–";
-const short = (value) => finite(value)
-  ? (Math.abs(value) >= 100 ? value.toFixed(0) : Number(value.toPrecision(3)).toString()).replace("-", "−")
-  : "–";
-
 // A unit: {layer, unit, methods: [{terms, bias, text, status, val, scores} or null]}.
 const units = report.units.map(([layer, unit, methods], index) => ({
   index, layer, unit,
@@ -32,22 +24,11 @@ const units = report.units.map(([layer, unit, methods], index) => ({
 }));
 const key = (unit) => `${report.layers[unit.layer].name}/${unit.unit}`;
 const scoreOf = (unit, method, score) => unit.methods[method]?.scores[score] ?? null;
-// Methods by their mean score; the best one speaks for a unit where there is room for one only.
-const meanScores = report.methods.map((_, m) => meanOf(units.map((u) => scoreOf(u, m, 0)))?.mean ?? -Infinity);
-const ranked = report.methods.map((_, m) => m).sort((a, b) => meanScores[b] - meanScores[a] || a - b);
-const main = ranked[0];
+// The method with the best mean speaks for a unit where there is room for one only.
+const main = report.lead;
 const of = (method) => report.methods.length > 1 ? ` of ${report.methods[method]}` : "";
 const mainOf = (unit) => unit.methods[main] ?? unit.methods.find((m) => m);
 const statusOf = (unit) => mainOf(unit)?.status ?? "ok";
-
-function words(method) {
-  if (!method) return "";
-  if (method.text) return method.text;
-  if (!method.terms.length) return "no explanation";
-  if (method.terms.length === 1 && method.terms[0][1] === 1 && !method.bias) return method.terms[0][0];
-  return method.terms.map(([concept, weight], i) =>
-    `${weight < 0 ? (i ? "− " : "−") : i ? "+ " : ""}${Math.abs(weight).toFixed(2)} ${concept}`).join(" ");
-}
 
 // ---- overview ----------------------------------------------------------------------------------
 
@@ -66,13 +47,13 @@ function tile(value, label, style) {
 function showTiles() {
   const tiles = $("tiles");
   tiles.append(tile(units.length.toLocaleString("en"), units.length === 1 ? "unit" : "units"));
-  report.methods.forEach((name, method) => {
-    const lead = report.scores[0];
-    const stats = lead && meanOf(units.map((u) => scoreOf(u, method, 0)));
-    if (stats)
-      tiles.append(tile(`${number(stats.mean)} ± ${number(stats.sem)}`,
-        `${lead} · ${name} · n = ${stats.n}`, tone(method)));
-  });
+  const several = report.layers.length > 1;
+  report.layers.forEach((layer, l) => report.methods.forEach((name, m) => {
+    const [mean, sem, n] = report.means[l][m][0] ?? [];
+    if (!finite(mean) || (several && m !== main)) return;
+    const of = [report.methods.length > 1 ? name : "", several ? layer.name : ""].filter(Boolean).join(", ");
+    tiles.append(tile(`${number(mean)} ± ${number(sem)}`, `${report.scores[0]}${of ? `, ${of}` : ""} (n ${n})`, tone(m)));
+  }));
   const lengths = meanOf(units.map((u) => (u.methods[main]?.terms.length || null)));
   if (lengths) tiles.append(tile(lengths.mean.toFixed(2), `concepts in an explanation${of(main)}`));
   const off = units.filter((u) => statusOf(u) === "dead" || statusOf(u) === "constant").length;
@@ -179,19 +160,57 @@ function methodScatter() {
     select.addEventListener("change", update);
     return select;
   };
-  const a = pick("Method on the horizontal axis", ranked[1]), b = pick("Method on the vertical axis", main);
+  const a = pick("Method on the horizontal axis", main === 0 ? 1 : 0), b = pick("Method on the vertical axis", main);
   const note = make("small");
   function update() {
     const [i, j] = [Number(a.value), Number(b.value)];
     const plot = scatter(`${report.scores[0]} of ${report.methods[i]} and ${report.methods[j]}`,
       (u) => scoreOf(u, i, 0), (u) => scoreOf(u, j, 0), [report.methods[i], report.methods[j]], true);
     box.replaceChildren(plot ? plot.svg : "no unit has both scores");
-    const wins = plot ? plot.points.filter(([x, y]) => y > x).length : 0;
-    note.textContent = plot ? `${report.methods[j]} is better in ${wins} of ${plot.points.length} units` : "";
+    const won = outcome(report.pairs, j, i);
+    note.textContent = plot && won ? `${outcomeText(won)} (wins : ties : losses of ${report.methods[j]})` : "";
   }
   update();
   return make("figure", {class: "chart"},
     make("figcaption", {}, make("span", {}, b, " against ", a), note), box);
+}
+
+function table(head, rows) {
+  return make("div", {class: "wide"}, make("table", {class: "numbers"},
+    make("thead", {}, make("tr", {}, ...head.map((text) => make("th", {scope: "col"}, text)))),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell)))))));
+}
+const byLayer = (l, ...cells) => report.layers.length > 1 ? [report.layers[l].name, ...cells] : cells;
+const layerHead = report.layers.length > 1 ? ["layer"] : [];
+
+/** A mean a layer, method and score; bold where the best method stands out. */
+function meansTable() {
+  if (!report.scores.length || (report.layers.length < 2 && report.methods.length < 2)) return null;
+  const rows = report.layers.flatMap((_, l) => report.methods.map((name, m) => byLayer(l, name,
+    ...report.means[l][m].map(([mean, sem, n], s) => {
+      const text = finite(mean) ? `${number(mean, 4)} ± ${number(sem, 4)} (n ${n})` : "–";
+      return s === 0 && report.best[l]?.method === m && report.best[l].stands_out ? make("b", {}, text) : text;
+    }))));
+  return figure("Means", "± standard error", table([...layerHead, "method", ...report.scores], rows));
+}
+
+function pairsTable() {
+  const rows = report.pairs.filter((p) => [p.first, p.second].includes(report.best[p.layer]?.method))
+    .map((p) => seenFrom(p, report.best[p.layer].method))
+    .map((p) => byLayer(p.layer, `${report.methods[p.first]} − ${report.methods[p.second]}`,
+      `${number(p.difference, 4)} ± ${number(p.sem, 4)}`, outcomeText(p), probability(p.p), String(p.n)));
+  if (!rows.length) return null;
+  return figure(`Best − other, unit by unit, in ${report.scores[0]}`,
+    "differences below 1e-6 are ties; p of two-sided paired t-tests, by Holm’s correction",
+    table([...layerHead, "methods", "difference ± SEM", "wins : ties : losses", "p", "n"], rows));
+}
+
+function sanityTable() {
+  if (!report.sanity.length) return null;
+  const percent = (share) => finite(share) ? `${number(100 * share, 1)} %` : "–";
+  return figure("Which scores notice spoiled concepts?", "share of units whose score falls",
+    table([...layerHead, "score", "missing labels", "extra labels", "reliable"], report.sanity.map((row) =>
+      [...(layerHead.length ? [row.layer] : []), row.score, percent(row["missing labels"]), percent(row["extra labels"]), row.reliable ? "yes" : "no"])));
 }
 
 function conceptBars() {
@@ -226,7 +245,7 @@ function showOverview() {
       (u) => scoreOf(u, 0, 0), ["validation correlation", report.scores[0]], true);
     if (plot) add(figure("Does validation predict the score?", "a point is a unit", plot.svg));
   }
-  add(conceptBars());
+  for (const chart of [conceptBars(), meansTable(), pairsTable(), sanityTable()]) add(chart);
   const rows = Object.entries(report.options).flatMap(([section, options]) =>
     Object.entries(options).map(([name, value]) => make("tr", {}, make("th", {scope: "row"}, `${section}.${name}`), make("td", {}, make("code", {}, value)))));
   $("provenance-body").append(make("table", {class: "provenance-table"}, make("tbody", {}, ...rows)));
@@ -235,7 +254,7 @@ function showOverview() {
 
 // ---- list --------------------------------------------------------------------------------------
 
-let shown = [], selected = null;
+let shown = [], selected = null, ready = false;
 
 function setUpList() {
   const sort = $("sort");
@@ -283,15 +302,19 @@ function filter() {
   for (const unit of shown) {
     const v = lead(unit), method = unit.methods[shownMethod] ?? mainOf(unit);
     const off = statusOf(unit) !== "ok" && statusOf(unit) !== "not_converged";
-    rows.append(make("div", {class: off ? "row off" : "row", role: "option", id: `row-${unit.index}`, "data-index": unit.index,
+    rows.append(make("div", {class: `row${off ? " off" : ""}${report.layers.length > 1 ? " layered" : ""}`, role: "option", id: `row-${unit.index}`, "data-index": unit.index,
       "aria-selected": unit === selected},
-      make("span", {class: "unit"}, report.layers.length > 1 ? key(unit) : String(unit.unit)),
+      make("span", {class: "unit", title: key(unit)}, String(unit.unit), report.layers.length > 1 ? make("small", {}, report.layers[unit.layer].name) : null),
       make("span", {class: "words"}, off && !method?.terms.length ? statusOf(unit).replace("_", " ") : words(method)),
       make("span", {class: "value"}, number(v),
         make("span", {class: "bar", "aria-hidden": "true"}, make("i", {style: `${tone(shownMethod)};width:${finite(v) ? Math.max(0, Math.min(1, v)) * 100 : 0}%`})))));
   }
   if (!shown.length) rows.append(make("p", {class: "empty"}, "No unit matches."));
   $("list").replaceChildren(rows);
+  if (ready && !shown.includes(selected)) {
+    if (shown.length) show(shown[0], false);
+    else say("No unit matches.");
+  }
   $("count").textContent = `${shown.length.toLocaleString("en")} of ${units.length.toLocaleString("en")} units`;
 }
 
@@ -318,7 +341,7 @@ function methodBlock(name, method, index) {
   block.append(make("h4", {}, name, method && method.status !== "ok" ? make("span", {class: "badge"}, method.status.replace("_", " ")) : null),
     make("ul", {class: "chips"}, ...chips));
   if (!method) { block.append(make("p", {class: "none"}, "This method does not explain the unit.")); return block; }
-  if (method.text) { block.append(make("p", {}, method.text)); return block; }
+  if (plain(method)) { block.append(make("p", {class: "sentence"}, plain(method))); return block; }
   if (!method.terms.length) { block.append(make("p", {class: "none"}, "No explanation.")); return block; }
   const weights = method.terms.map((t) => t[1]);
   const most = Math.max(0, ...weights), least = Math.min(0, ...weights), range = most - least || 1;
@@ -329,7 +352,7 @@ function methodBlock(name, method, index) {
     list.append(make("dt", quiet ? {class: "number"} : {}, concept),
       make("dd", {class: "track", style: `--zero:${zero}%`}, quiet ? null :
         make("i", {class: weight < 0 ? "minus" : "plus", style: `left:${weight < 0 ? zero - size : zero}%;width:${size}%`})),
-      make("dd", {class: "number"}, number(weight, 2)));
+      make("dd", {class: "number"}, significant(weight)));
   };
   for (const [concept, weight] of method.terms) row(concept, weight);
   if (method.bias) row("bias", method.bias, true);
@@ -337,7 +360,7 @@ function methodBlock(name, method, index) {
   return block;
 }
 
-/** Darkens an image where the unit's map is low (reference §1.14), drawn from a small grid. */
+/** Darkens an image where the unit's map is low (as published), drawn from a small grid. */
 function overlay(map) {
   const [height, width, data] = map;
   const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
@@ -356,57 +379,61 @@ const picture = (image) => `data:image/jpeg;base64,${$(`image-${image}`)?.textCo
 
 function imageRow(images) {
   const list = make("ul", {class: "images"});
-  for (const [image, activation, label, map] of images) {
+  for (const [image, activation, label, map, predicted] of images) {
     const name = label === null ? `image ${image}` : report.classes[label];
     list.append(make("li", {}, make("figure", {},
       make("div", {class: "shot"},
         make("img", {src: picture(image), decoding: "async", alt: `${name}, activation ${short(activation)}`}),
         map ? overlay(map) : null),
-      make("figcaption", {title: `image ${image}: ${name}`}, make("span", {}, name), make("b", {}, short(activation))))));
+      make("figcaption", {title: `image ${image}: ${name}`}, make("span", {class: "name"}, name),
+        make("span", {}, "actual ", make("b", {}, short(activation))),
+        finite(predicted) ? make("span", {}, `predicted ${short(predicted)}`) : null))));
   }
   return list;
 }
 
 function responsePlot(sample) {
-  const ry = extent(sample.actual), rx = extent(sample.predicted.flat());
+  let moved = false;
+  const spread = sample.predicted.map((values) => {
+    const offsets = jitter(values);
+    moved = moved || offsets.some((o) => o !== 0);
+    return values.map((v, i) => finite(v) ? v + offsets[i] : v);
+  });
+  const ry = extent(sample.actual), rx = extent(spread.flat());
   if (!ry || !rx) return null;
   const {svg, sx, sy} = frame("Predicted and actual activation on test images", 360, 240, rx, ry, ["predicted activation", "actual"]);
-  sample.predicted.forEach((values, m) => {
+  spread.forEach((values, m) => {
     const dots = draw("g", {fill: `var(--m${m % 8})`, "fill-opacity": .55});
     values.forEach((v, i) => { if (finite(v)) dots.append(draw("circle", {cx: sx(v).toFixed(1), cy: sy(sample.actual[i]).toFixed(1), r: 2.4})); });
     svg.append(dots);
   });
   const low = Math.max(rx[0], ry[0]), high = Math.min(rx[1], ry[1]);
   if (high > low) svg.append(draw("line", {class: "axis", x1: sx(low), y1: sy(low), x2: sx(high), y2: sy(high), "stroke-dasharray": "4 3", style: "stroke:var(--muted)"}));
-  return svg;
+  return make("div", {}, svg, legend(report.methods.map((name, m) => `${name}: r = ${number(sample.r[m])}`)),
+    moved ? make("small", {class: "facts"}, "points of equal prediction are spread sideways") : null);
 }
 
-/** Stacked shares of classes over eight equal bins of activation (reference §1.12). */
+/** Stacked shares of classes over the activation range, drawn before; the last is the rest. */
 function compositionPlot(composition) {
-  const bins = composition.counts.length, step = composition.max / bins;
-  const xs = [0, ...Array.from({length: bins}, (_, i) => (i + .5) * step), composition.max];
-  const {svg, sx, sy} = frame("Share of classes over the activation range", 360, 240, [0, composition.max], [0, 100], ["activation", "% of images"]);
-  const edge = (shares) => [shares[0], ...shares, shares[bins - 1]];
-  let below = new Array(bins + 2).fill(0);
-  composition.shares.forEach((shares, c) => {
-    const above = edge(shares).map((v, i) => below[i] + 100 * v);
-    const path = xs.map((x, i) => `${sx(x).toFixed(1)},${sy(above[i]).toFixed(1)}`)
-      .concat(xs.map((x, i) => `${sx(x).toFixed(1)},${sy(below[i]).toFixed(1)}`).reverse()).join("L");
-    const last = c === composition.shares.length - 1;
-    svg.append(draw("path", {d: `M${path}Z`, fill: last ? "var(--sunken)" : `var(--m${c % 8})`, "fill-opacity": last ? 1 : .75},
-      draw("title", {}, composition.names[c])));
-    below = above;
-  });
+  const svg = document.importNode(new DOMParser().parseFromString(composition.svg, "image/svg+xml").documentElement, true);
   const key = legend(composition.names);
   key.lastChild.style = "--tone:var(--line)";
   return make("div", {}, svg, key);
 }
 
-async function show(unit) {
+/** Instead of a card. */
+function say(text) {
+  selected = null;
+  for (const row of $("list").querySelectorAll('[aria-selected="true"]')) row.setAttribute("aria-selected", "false");
+  $("list").removeAttribute("aria-activedescendant");
+  $("card").replaceChildren(make("p", {class: "empty"}, text));
+}
+
+async function show(unit, scroll = true) {
   selected = unit;
   for (const row of $("list").querySelectorAll('[aria-selected="true"]')) row.setAttribute("aria-selected", "false");
   const row = $(`row-${unit.index}`);
-  if (row) { row.setAttribute("aria-selected", "true"); row.scrollIntoView({block: "nearest"}); }
+  if (row) { row.setAttribute("aria-selected", "true"); if (scroll) row.scrollIntoView({block: "nearest"}); }
   $("list").setAttribute("aria-activedescendant", `row-${unit.index}`);
   history.replaceState(null, "", `#${encodeURIComponent(key(unit))}`);
   const card = $("card");
@@ -434,9 +461,12 @@ async function show(unit) {
       card.append(make("p", {class: "band"}, `Ranks ${band.first} to ${band.last}`, make("small", {}, range)), imageRow(band.images));
     });
   }
+  if (more.worst?.length)
+    card.append(make("h3", {}, "Test images predicted worst"),
+      make("p", {class: "band"}, make("small", {}, `farthest from the best line through predicted and actual values${of(main)}`)), imageRow(more.worst));
   const two = make("div", {class: "two"});
   const response = more.sample && responsePlot(more.sample);
-  if (response) two.append(make("div", {}, make("h3", {}, "Predicted and actual"), response, report.methods.length > 1 ? legend(report.methods) : null));
+  if (response) two.append(make("div", {}, make("h3", {}, "Predicted and actual"), response));
   if (more.composition) two.append(make("div", {}, make("h3", {}, "Classes over the activation range"), compositionPlot(more.composition)));
   card.append(two);
 }
@@ -449,11 +479,6 @@ function move(by) {
 
 // ---- page --------------------------------------------------------------------------------------
 
-document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-$("theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
-});
 document.addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
   if (event.key === "/" && !typing) { event.preventDefault(); $("search").focus(); }
@@ -466,7 +491,22 @@ document.addEventListener("keydown", (event) => {
 showOverview();
 setUpList();
 filter();
-const wanted = decodeURIComponent(location.hash.slice(1));
-const first = units.find((u) => key(u) === wanted) ?? shown[0];
-if (first) show(first);
+/** Shows what the address asks for, or the first unit where it asks for none. */
+function followAddress() {
+  const wanted = unitOfHash(location.hash, units, key);
+  if (wanted?.missing !== undefined) say(`This report has no unit “${wanted.missing}”.`);
+  else if (!wanted) { if (!selected && shown.length) show(shown[0], false); }
+  else {
+    if (!shown.includes(wanted.unit)) {
+      ready = false;
+      for (const id of ["search", "layer", "status"]) $(id).value = "";
+      filter();
+      ready = true;
+    }
+    show(wanted.unit);
+  }
+}
+addEventListener("hashchange", followAddress);
+followAddress();
+ready = true;
 document.body.dataset.ready = String(Math.round(performance.now()));

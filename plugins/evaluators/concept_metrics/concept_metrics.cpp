@@ -1,6 +1,6 @@
 // Every metric of "Evaluating neuron explanations: a unified framework with sanity checks"
-// (reference.md §5.1) of every explanation, on the test rows; the two sanity tests; CoSy's scores
-// where images of the concepts are given.
+// (docs/methods.md §5.1) of every explanation, on the test rows; the two sanity tests; CoSy's
+// scores where images of the concepts are given.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -109,7 +109,12 @@ class ConceptMetrics final : public linex::Evaluator {
       std::vector<linex::SanityTrial> scored;
       for (std::size_t i = 0; i < count; ++i)
         if (status[i] == Status::ok) scored.push_back(trials[i]);
-      report_sanity(linex::judge_sanity(scored));
+      const auto result = linex::judge_sanity(scored);
+      report_sanity(result);
+      for (std::size_t m = 0; m < kMetrics.size() && result.units > 0; ++m)
+        columns[m].sanity = {{"missing labels", result.missing_pass[m]},
+                             {"extra labels", result.extra_pass[m]},
+                             {"reliable", result.reliable[m] ? 1 : 0}};
     }
     if (const auto& folder = context_.options().path("concept_images"); !folder.empty())
       for (auto& column : linex_metrics::two_set_columns(input, folder, context_))

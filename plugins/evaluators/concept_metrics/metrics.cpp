@@ -12,7 +12,7 @@ namespace linex {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr double kFloor = 1e-8;  // of presences inside a logarithm (reference.md §5.1)
+constexpr double kFloor = 1e-8;  // of presences inside a logarithm (docs/methods.md §5.1)
 
 using Flags = std::vector<std::uint8_t>;
 

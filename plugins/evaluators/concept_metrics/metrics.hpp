@@ -1,4 +1,4 @@
-// How well does a concept describe a unit? The metrics of reference.md §5.1, of one unit's
+// How well does a concept describe a unit? The metrics of docs/methods.md §5.1, of one unit's
 // activations a and one concept's presences c on the same rows.
 #pragma once
 
@@ -61,7 +61,7 @@ using MetricValues = std::array<double, kMetrics.size()>;
 /// All metrics; NaN where one is not defined (a constant column, C empty, A everything). Ties get
 /// mid-ranks. [any thread]
 ///
-/// Against reference.md §5.1: A = the ⌈alpha·n⌉ highest rows and ties, C = presence ≥ threshold,
+/// Against docs/methods.md §5.1: A = the ⌈alpha·n⌉ highest rows and ties, C = presence ≥ threshold,
 /// recall divides by |A| and precision by max(|C|, 1) as published, so that scikit-learn's
 /// recall_score(A, C) and precision_score(A, C) are these numbers; correlation is Pearson's,
 /// without the published factor (n−1)/n.
@@ -105,7 +105,7 @@ SanityResult judge_sanity(const std::vector<SanityTrial>& trials);
 
 // -- two sets of images (CoSy) -------------------------------------------------------------------
 
-/// Activations of one unit on images of a concept against a control set (reference.md §5.2).
+/// Activations of one unit on images of a concept against a control set (docs/methods.md §5.2).
 struct TwoSetScores {
   double auc = 0;      ///< U / (n_c n_0)
   double p_value = 1;  ///< of U, two-sided, normal approximation with tie correction

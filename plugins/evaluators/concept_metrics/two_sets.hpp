@@ -1,4 +1,4 @@
-// CoSy's scores (reference.md §5.2): a unit on images of its concept against a control set.
+// CoSy's scores (docs/methods.md §5.2): a unit on images of its concept against a control set.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
-// Simulation with ablation scoring (reference.md §1.9), for any layer of any network: replace the
-// unit by its simulated value, run the rest, and ask how much of the unit's effect on the loss is
-// left, 1 being all of it.
+// Simulation with ablation scoring (docs/methods.md §1.9), for any layer of any network: replace
+// the unit by its simulated value, run the rest, and ask how much of the unit's effect on the loss
+// is left, 1 being all of it.
 #include <algorithm>
 
 #include "linex/plugin.hpp"
@@ -14,6 +14,7 @@ namespace {
 
 using linex::kNone;
 using linex::Status;
+namespace intervention = linex::intervention;
 namespace option = linex::option;
 
 /// How many of the values at which a unit's effect is tabulated find out where its fit goes.
@@ -165,8 +166,8 @@ class SimulationAblation final : public linex::Evaluator {
     check_classes(val.labels, test.labels, weight.size(0));
     const auto val_logits = logits(val), test_logits = logits(test);
     const double temperature = temperature_for(val_logits, val.labels);
-    const auto val_loss = linex::cross_entropy_rows(val_logits, val.labels, temperature);
-    const auto test_loss = linex::cross_entropy_rows(test_logits, test.labels, temperature);
+    const auto val_loss = intervention::cross_entropy_rows(val_logits, val.labels, temperature);
+    const auto test_loss = intervention::cross_entropy_rows(test_logits, test.labels, temperature);
 
     std::vector<Scores> scores(units.size());
     const auto progress =
@@ -177,21 +178,23 @@ class SimulationAblation final : public linex::Evaluator {
           progress->advance(1);
           if (status[static_cast<std::size_t>(i)] != Status::ok) return;
           const auto column = weight.select(1, units[static_cast<std::size_t>(i)]);
-          linex::LinearResponse on_val(val_logits, val.labels, val.actual[i], column, temperature);
-          linex::LinearResponse on_test(test_logits, test.labels, test.actual[i], column,
-                                        temperature);
+          intervention::LinearResponse on_val(val_logits, val.labels, val.actual[i], column,
+                                              temperature);
+          intervention::LinearResponse on_test(test_logits, test.labels, test.actual[i], column,
+                                               temperature);
           const auto loss = [&](const torch::Tensor& values) { return on_test.loss(values); };
           const UnitFacts& fact = facts[static_cast<std::size_t>(i)];
           Scores& score = scores[static_cast<std::size_t>(i)];
           const auto averaged = loss(torch::full_like(test.actual[i], fact.mean));
           if (optim_) {
-            const auto fit = linex::calibrate(on_val, val.simulated[i], val_loss, calibration_);
+            const auto fit =
+                intervention::calibrate(on_val, val.simulated[i], val_loss, calibration_);
             score.optim =
-                linex::ablation_score(loss(calibrated(test, i, fit)), averaged, test_loss);
+                intervention::ablation_score(loss(calibrated(test, i, fit)), averaged, test_loss);
           }
           const auto matched = norm_ ? normalised(test, i, fact) : torch::Tensor();
           if (matched.defined())
-            score.norm = linex::ablation_score(loss(matched), averaged, test_loss);
+            score.norm = intervention::ablation_score(loss(matched), averaged, test_loss);
           score.no_effect = !((averaged - test_loss).abs().sum().item<double>() > 0);
         });
     return scores;
@@ -215,9 +218,9 @@ class SimulationAblation final : public linex::Evaluator {
     double temperature = temperature_;
     if (context_.options().flag("calibrate"))
       temperature =
-          linex::fit_temperature(linex::plain_logits(job, val.rows, context_), val.labels);
+          intervention::fit_temperature(linex::plain_logits(job, val.rows, context_), val.labels);
 
-    std::vector<linex::Calibration> fits(units.size());
+    std::vector<intervention::Calibration> fits(units.size());
     if (optim_) {
       std::vector<Table> tables(scored.size());
       const std::int64_t first = std::min(nodes, scouts(nodes));
@@ -247,14 +250,14 @@ class SimulationAblation final : public linex::Evaluator {
     }
     const auto outcome =
         linex::run_variants("ablation: score", job, test.rows, variants, temperature, context_);
-    const auto plain = linex::loss_of(outcome.plain);
+    const auto plain = intervention::loss_of(outcome.plain);
     for (std::size_t j = 0; j < scored.size(); ++j) {
       Scores& score = scores[static_cast<std::size_t>(scored[j])];
-      const auto averaged = linex::loss_of(outcome.variants[places[j].averaged]);
+      const auto averaged = intervention::loss_of(outcome.variants[places[j].averaged]);
       const auto value = [&](std::int64_t place) {
         return place < 0 ? kNone
-                         : linex::ablation_score(linex::loss_of(outcome.variants[place]), averaged,
-                                                 plain);
+                         : intervention::ablation_score(
+                               intervention::loss_of(outcome.variants[place]), averaged, plain);
       };
       score.optim = value(places[j].optim);
       score.norm = value(places[j].norm);
@@ -273,9 +276,9 @@ class SimulationAblation final : public linex::Evaluator {
   void fit_tabulated(const linex::VariantJob& job, const std::vector<std::int64_t>& units,
                      const std::vector<std::int64_t>& scored, const Part& val, std::int64_t nodes,
                      double temperature, std::vector<Table>& tables,
-                     std::vector<linex::Calibration>& fits) const {
+                     std::vector<intervention::Calibration>& fits) const {
     std::vector<linex::Variant> variants;
-    const auto at = linex::TabulatedResponse::nodes(-1, 1, nodes);
+    const auto at = intervention::TabulatedResponse::nodes(-1, 1, nodes);
     for (const auto i : scored) {
       const auto [low, high] = value_ranges(val.simulated[i], fits[static_cast<std::size_t>(i)]);
       for (const double x : at)
@@ -284,7 +287,7 @@ class SimulationAblation final : public linex::Evaluator {
     }
     const auto outcome =
         linex::run_variants("ablation: fit", job, val.rows, variants, temperature, context_);
-    const auto plain = linex::loss_of(outcome.plain);
+    const auto plain = intervention::loss_of(outcome.plain);
     for (std::size_t j = 0; j < scored.size(); ++j) {
       const auto first = static_cast<std::int64_t>(j) * nodes;
       Table& table = tables[j];
@@ -301,20 +304,20 @@ class SimulationAblation final : public linex::Evaluator {
         log_odds.push_back(outcome.plain.unsqueeze(0));
       }
       table = {torch::cat(values), torch::cat(log_odds)};
-      linex::TabulatedResponse response(table.values, table.log_odds);
+      intervention::TabulatedResponse response(table.values, table.log_odds);
       fits[static_cast<std::size_t>(scored[j])] =
-          linex::calibrate(response, val.simulated[scored[j]], plain, calibration_);
+          intervention::calibrate(response, val.simulated[scored[j]], plain, calibration_);
     }
   }
 
   /// Ends of the values to tabulate on each row: float32 (n) each.
-  std::pair<torch::Tensor, torch::Tensor> value_ranges(const torch::Tensor& simulated,
-                                                       const linex::Calibration& before) const {
+  std::pair<torch::Tensor, torch::Tensor> value_ranges(
+      const torch::Tensor& simulated, const intervention::Calibration& before) const {
     auto low = torch::empty_like(simulated), high = torch::empty_like(simulated);
     for (std::int64_t i = 0; i < simulated.size(0); ++i) {
       const double s = simulated.data_ptr<float>()[i];
-      const auto range = before.path.empty() ? linex::likely_range(s, calibration_)
-                                             : linex::visited_range(s, before);
+      const auto range = before.path.empty() ? intervention::likely_range(s, calibration_)
+                                             : intervention::visited_range(s, before);
       const double margin = 0.25 * (range.high - range.low) + 1e-3;
       low.data_ptr<float>()[i] = static_cast<float>(range.low - margin);
       high.data_ptr<float>()[i] = static_cast<float>(range.high + margin);
@@ -322,17 +325,18 @@ class SimulationAblation final : public linex::Evaluator {
     return {low, high};
   }
 
-  static torch::Tensor calibrated(const Part& part, std::int64_t i, const linex::Calibration& fit) {
+  static torch::Tensor calibrated(const Part& part, std::int64_t i,
+                                  const intervention::Calibration& fit) {
     return part.simulated[i] * fit.scale + fit.offset;
   }
   static torch::Tensor normalised(const Part& part, std::int64_t i, const UnitFacts& fact) {
     if (!std::isfinite(fact.correlation)) return {};
-    return linex::normalise_simulation(part.simulated[i], fact.mean, fact.deviation,
-                                       fact.correlation);
+    return intervention::normalise_simulation(part.simulated[i], fact.mean, fact.deviation,
+                                              fact.correlation);
   }
 
   double temperature_for(const torch::Tensor& logits, const torch::Tensor& labels) const {
-    return context_.options().flag("calibrate") ? linex::fit_temperature(logits, labels)
+    return context_.options().flag("calibrate") ? intervention::fit_temperature(logits, labels)
                                                 : temperature_;
   }
 
@@ -346,7 +350,7 @@ class SimulationAblation final : public linex::Evaluator {
   const bool optim_, norm_;
   const double temperature_;
   const linex::Fill fill_;
-  const linex::CalibrationOptions calibration_;
+  const intervention::CalibrationOptions calibration_;
   linex::ScoreColumn columns_[2];  // optim, norm
 };
 

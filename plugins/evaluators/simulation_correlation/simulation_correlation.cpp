@@ -1,5 +1,5 @@
-// Simulation with correlation scoring (reference.md §1.8): predict each unit from its explanation
-// on the test rows, correlate with what it did.
+// Simulation with correlation scoring (docs/methods.md §1.8): predict each unit from its
+// explanation on the test rows, correlate with what it did.
 #include "bootstrap.hpp"
 #include "linex/plugin.hpp"
 #include "toolkit/base/npy.hpp"
@@ -39,20 +39,16 @@ class SimulationCorrelation final : public linex::Evaluator {
     for (std::int64_t begin = 0; begin < count; begin += block) {
       linex::check_cancelled(context_);
       const std::int64_t end = std::min(count, begin + block);
-      const std::vector<linex::Explanation> some(input.explanations.begin() + begin,
-                                                 input.explanations.begin() + end);
       std::vector<std::int64_t> units;
-      for (const auto& explanation : some) {
-        const bool exists = explanation.unit < input.activations.size(1);
-        units.push_back(exists ? explanation.unit : 0);
-        if (!exists)
-          score.status[static_cast<std::size_t>(begin) + units.size() - 1] =
-              linex::Status::unknown_unit;
+      for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+        const std::int64_t unit = input.explanations[i].unit;
+        const bool exists = unit >= 0 && unit < input.activations.size(1);
+        units.push_back(exists ? unit : 0);
+        if (!exists) score.status[i] = linex::Status::unknown_unit;
       }
       const auto predicted =
-          block >= count ? simulation.predict(input.split.test, run.threads, run.memory_bytes)
-                         : linex::Simulation(some, *input.simulator)
-                               .predict(input.split.test, run.threads, run.memory_bytes);
+          simulation.predict(input.split.test, static_cast<std::size_t>(begin),
+                             static_cast<std::size_t>(end), run.threads, run.memory_bytes);
       const auto actual = actual_rows.index_select(1, torch::tensor(units, torch::kInt64));
       const auto correlations = linex::pearson_columns(predicted, actual);
       std::vector<linex::Interval> intervals;

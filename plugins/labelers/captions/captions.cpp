@@ -7,6 +7,7 @@
 #include "linex/plugin.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/text/vocabulary.hpp"
 
 namespace {
@@ -84,8 +85,7 @@ class Captions final : public linex::ConceptLabeler {
   explicit Captions(const linex::PluginContext& context)
       : file_(context.options().path("captions").string()),
         names_file_(context.options().path("names").string()),
-        names_(linex::read_list(names_file_)) {
-    while (!names_.empty() && names_.back().empty()) names_.pop_back();
+        names_(linex::read_concept_list(names_file_, context.log())) {
     const auto captions = linex::read_list(file_);
     if (captions.empty()) throw input_error("labeler captions: " + file_ + " has no line");
     index_ = std::make_shared<WordIndex>(captions);
@@ -96,20 +96,22 @@ class Captions final : public linex::ConceptLabeler {
       throw input_error("labeler captions: " + file_ + " has " + std::to_string(index_->rows()) +
                         " lines, the data set " + std::to_string(data->size()) + " images");
   }
-  std::vector<std::string> concepts() const override { return names_; }
-  std::shared_ptr<const linex::Presence> presence() override { return presence_of(names_); }
+  std::vector<std::string> concepts() const override { return names_.names; }
+  std::shared_ptr<const linex::Presence> presence() override { return presence_of(names_.names); }
   bool knows(const std::string& text) const override {
-    return !index_->telling_words(text).empty();
+    return !index_->telling_words(names_.text_of(text)).empty();
   }
   std::string fingerprint() const override { return linex::sha256_of_paths({file_, names_file_}); }
   std::shared_ptr<const linex::Presence> presence_of(
       const std::vector<std::string>& texts) override {
-    return std::make_shared<CaptionPresence>(index_, texts);
+    std::vector<std::string> written;
+    for (const auto& text : texts) written.push_back(names_.text_of(text));
+    return std::make_shared<CaptionPresence>(index_, written);
   }
 
  private:
   std::string file_, names_file_;
-  std::vector<std::string> names_;
+  linex::ConceptList names_;
   std::shared_ptr<const WordIndex> index_;
 };
 

@@ -1,14 +1,24 @@
-// CLIP: presence of any text in an image (reference.md §1.3).
+// CLIP: presence of any text in an image (docs/methods.md §1.3).
 #include "linex/plugin.hpp"
-#include "toolkit/concepts/embedding_labeler.hpp"
+#include "toolkit/concepts/vision_text_model.hpp"
 
 namespace {
 
+class ClipModel final : public linex::VisionTextModel {
+ public:
+  explicit ClipModel(const linex::PluginContext& context)
+      : VisionTextModel(
+            context, {linex::VisionTextConfig::Family::clip,
+                      {"bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt", "vocab.json"},
+                      linex::open_clip_vocabulary,
+                      true}) {}  // it finds the end of a text by its largest id
+};
+
 class Clip final : public linex::EmbeddingLabeler {
  public:
-  static constexpr auto kOptions = linex::kEmbeddingOptions;
+  static constexpr auto kOptions = linex::kVisionTextOptions;
   explicit Clip(const linex::PluginContext& context)
-      : EmbeddingLabeler(context, linex::VisionTextConfig::Family::clip) {}
+      : EmbeddingLabeler(context, "clip", std::make_unique<ClipModel>(context)) {}
 };
 
 }  // namespace

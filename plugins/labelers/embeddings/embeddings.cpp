@@ -1,8 +1,9 @@
 // Presence from anybody's embeddings of images and concepts: two recorded matrices.
 #include "linex/plugin.hpp"
 #include "toolkit/base/files.hpp"
-#include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/checkpoint/arrays.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
 
 namespace {
@@ -15,9 +16,7 @@ using linex::option::required;
 
 /// The rows of a recorded matrix, each of length one.
 torch::Tensor unit_rows(const std::string& file) {
-  const torch::Tensor matrix = linex::map_npy(file);
-  if (matrix.dim() != 2 || matrix.numel() == 0)
-    throw input_error("labeler embeddings: " + file + " is not a matrix of embeddings");
+  const torch::Tensor matrix = linex::finite_float32(linex::read_matrix(file), file);
   return linex::normalized_rows(
       matrix, [&](std::int64_t row) { return "row " + std::to_string(row) + " of " + file; });
 }
@@ -25,8 +24,10 @@ torch::Tensor unit_rows(const std::string& file) {
 class Embeddings final : public linex::ConceptLabeler {
  public:
   static constexpr std::array kOptions{
-      required(path("images", "", ".npy with the embeddings of N images (N, E), of any length")),
-      required(path("texts", "", ".npy with the embeddings of C concepts (C, E)")),
+      required(path("images", "",
+                    "embeddings of N images (N, E), of any length: .npy, .npz, .pt, .safetensors, "
+                    "or FILE:NAME")),
+      required(path("texts", "", "embeddings of C concepts (C, E), likewise")),
       required(path("names", "", "list of the C concept names, one a line")),
       real("a", 60, 1e-6, 1e6, "presence = sigmoid(a (cos + b)); the default is SigLIP L/16-384's"),
       real("b", -0.09, -1e3, 1e3, "see a"),
@@ -39,10 +40,9 @@ class Embeddings final : public linex::ConceptLabeler {
     images_file_ = options.path("images").string();
     texts_file_ = options.path("texts").string();
     names_file_ = options.path("names").string();
-    names_ = linex::read_list(names_file_);
+    names_ = linex::read_concept_list(names_file_, context.log()).names;
     const torch::Tensor images = unit_rows(images_file_), texts = unit_rows(texts_file_);
     const auto count = static_cast<std::size_t>(texts.size(0));
-    while (names_.size() > count && names_.back().empty()) names_.pop_back();
     if (images.size(1) != texts.size(1))
       throw input_error("labeler embeddings: " + images_file_ + " has embeddings of " +
                         std::to_string(images.size(1)) + " numbers, " + texts_file_ + " of " +

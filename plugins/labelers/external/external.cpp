@@ -1,6 +1,5 @@
 // Concepts from any language's labeler: docs/external.md.
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -9,7 +8,7 @@
 #include "linex/plugin.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
-#include "toolkit/base/text.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/data/row_store.hpp"
 #include "toolkit/external/answers.hpp"
 #include "toolkit/external/session.hpp"
@@ -18,30 +17,6 @@ namespace {
 
 using Json = nlohmann::json;
 using linex::input_error;
-
-/// Rows of a matrix in memory.
-class MatrixPresence final : public linex::Presence {
- public:
-  explicit MatrixPresence(torch::Tensor matrix) : matrix_(std::move(matrix)) {}
-  std::int64_t rows() const override { return matrix_.size(0); }
-  std::int64_t cols() const override { return matrix_.size(1); }
-
- private:
-  void do_read(linex::Ids rows, const linex::Columns& columns, float* out) const override {
-    const float* const values = matrix_.data_ptr<float>();
-    const std::int64_t count = columns.count(cols());
-    for (const std::int64_t row : rows) {
-      const float* const from = values + row * cols();
-      if (columns.is_all())
-        std::memcpy(out, from, static_cast<std::size_t>(count) * sizeof(float));
-      else
-        for (std::int64_t j = 0; j < count; ++j) out[j] = from[columns[j]];
-      out += count;
-    }
-  }
-
-  torch::Tensor matrix_;
-};
 
 class External final : public linex::ConceptLabeler {
  public:
@@ -125,7 +100,7 @@ class External final : public linex::ConceptLabeler {
                                              linex::check_cancelled(context_);
                                              return label_batch(begin, end - begin, texts, free);
                                            });
-    return std::make_shared<MatrixPresence>(matrix.contiguous());
+    return std::make_shared<linex::MatrixPresence>(matrix, "labeler/external");
   }
 
   torch::Tensor label_batch(std::int64_t begin, std::int64_t n,

@@ -4,9 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "linex/plugin.hpp"
+#include "toolkit/base/budget.hpp"
 #include "toolkit/base/files.hpp"
-#include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/checkpoint/arrays.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 
 namespace {
 
@@ -55,11 +57,14 @@ class Label final : public linex::ConceptLabeler {
                           "list of class names, one a line; default: the data set's own"),
       linex::option::path("hierarchy", "",
                           "JSON file {\"superclass\": [class ids], ...}; none if empty"),
-      linex::option::path("labels", "", ".npy of class ids (N), for data without images"),
+      linex::option::path(
+          "labels", "",
+          "array of class ids (N; .npy, .npz, .pt, .safetensors), for data without images"),
   };
 
   explicit Label(const linex::PluginContext& context)
-      : names_file_(context.options().path("names").string()),
+      : log_(context.log()),
+        names_file_(context.options().path("names").string()),
         hierarchy_file_(context.options().path("hierarchy").string()),
         labels_file_(context.options().path("labels").string()) {}
 
@@ -84,11 +89,16 @@ class Label final : public linex::ConceptLabeler {
                         std::to_string(smallest < 0 ? smallest : largest) + " is out of range");
 
     if (!names_file_.empty()) {
-      names_ = linex::read_list(names_file_);
-      while (!names_.empty() && names_.back().empty()) names_.pop_back();
+      names_ = linex::read_concept_list(names_file_, log_).names;
     } else if (data && !data->class_names().empty()) {
-      names_ = data->class_names();
+      names_ = linex::distinct_names(data->class_names(), "data.root", log_, "class").names;
     } else {
+      // A concept a class id: far more of them than rows means ids that are no class numbers.
+      constexpr std::int64_t kFewClasses = 100'000;
+      if (largest > kFewClasses + static_cast<std::int64_t>(labels.size()))
+        throw input_error("labeler label: class id " + std::to_string(largest) + " among " +
+                          std::to_string(labels.size()) +
+                          " labels; number the classes from 0, or give their labeler.names");
       for (std::int64_t label = 0; label <= largest; ++label)
         names_.push_back("class " + std::to_string(label));
     }
@@ -105,7 +115,11 @@ class Label final : public linex::ConceptLabeler {
     std::vector<std::vector<std::int64_t>> columns_of_label(names_.size());
     for (std::int64_t label = 0; label < classes; ++label)
       columns_of_label[static_cast<std::size_t>(label)] = {label};
-    if (!hierarchy_file_.empty()) add_superclasses(columns_of_label);
+    if (!hierarchy_file_.empty()) {
+      add_superclasses(columns_of_label);
+      // ImageNet's gown, newt and duck are classes and superclasses.
+      names_ = linex::distinct_names(std::move(names_), hierarchy_file_, log_, "concept").names;
+    }
     presence_ = std::make_shared<LabelPresence>(std::move(labels), std::move(columns_of_label),
                                                 static_cast<std::int64_t>(names_.size()));
   }
@@ -118,7 +132,7 @@ class Label final : public linex::ConceptLabeler {
 
  private:
   static std::vector<std::int64_t> read_labels(const std::string& file) {
-    const auto tensor = linex::map_npy(file);
+    const auto tensor = linex::read_array(file);
     if (tensor.dim() != 1 || !at::isIntegralType(tensor.scalar_type(), false))
       throw input_error("labeler label: " + file + " is not a vector of integers");
     const auto ids = tensor.to(torch::kInt64).contiguous();
@@ -131,13 +145,15 @@ class Label final : public linex::ConceptLabeler {
     const auto complain = [&](const std::string& what) {
       return input_error("labeler label: " + hierarchy_file_ + ": " + what);
     };
-    const Json json = Json::parse(linex::read_file(hierarchy_file_), nullptr, false);
+    const std::string text = linex::read_file(hierarchy_file_);
+    const Json json = linex::json_nests_at_most(text) ? Json::parse(text, nullptr, false) : Json();
     if (!json.is_object())
       throw complain("it is not a JSON object {\"superclass\": [class ids], ...}");
     const std::size_t classes = columns_of_label.size();
     for (const auto& [key, members] : json.items()) {
       if (!members.is_array()) throw complain("'" + key + "' is not a list of class ids");
       const auto column = static_cast<std::int64_t>(names_.size());
+      if (linex::trim(key).empty()) throw complain("a superclass has no name");
       std::string name = key;
       std::replace(name.begin(), name.end(), '_', ' ');
       names_.push_back(name);
@@ -152,6 +168,7 @@ class Label final : public linex::ConceptLabeler {
     }
   }
 
+  linex::Logger& log_;
   std::string names_file_, hierarchy_file_, labels_file_;
   std::vector<std::string> names_;
   std::shared_ptr<const LabelPresence> presence_;

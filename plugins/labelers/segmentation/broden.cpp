@@ -1,4 +1,4 @@
-// Broden's format (reference.md §2.2).
+// Broden's format (docs/methods.md §2.2).
 #include <algorithm>
 #include <charconv>
 #include <unordered_map>

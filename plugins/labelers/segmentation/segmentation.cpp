@@ -9,6 +9,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/explanations/broden_label.hpp"
 
 namespace {
@@ -94,6 +95,9 @@ class SegmentationLabeler final : public linex::ConceptLabeler, public linex::Pi
         others.insert(linex::plain_label(label.name));
     for (const auto& label : source_->labels())
       names_.push_back(broden.empty() ? label.name : linex::plain_label(label.name, others));
+    const auto& named_by = broden.empty() ? options.path("names") : broden;
+    names_ =
+        linex::distinct_names(std::move(names_), named_by.string(), context.log(), "label").names;
   }
 
   void attach(std::shared_ptr<const linex::DataSet> data) override {

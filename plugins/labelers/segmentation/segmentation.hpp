@@ -21,7 +21,7 @@ class Segmentation {
   virtual LabelMaps label_maps(const std::string& image) const = 0;
 };
 
-/// A folder in Broden's format (reference.md §2.2): index.csv, label.csv, category.csv and a
+/// A folder in Broden's format (docs/methods.md §2.2): index.csv, label.csv, category.csv and a
 /// c_<category>.csv each. `categories` picks some of them, in that order; empty means all. A label
 /// competes in the category where its coverage is largest, the later one of equals. Image names are
 /// those of index.csv, with or without the leading "images/".

@@ -1,14 +1,23 @@
-// SigLIP: presence of any text in an image (reference.md §1.3).
+// SigLIP: presence of any text in an image (docs/methods.md §1.3).
 #include "linex/plugin.hpp"
-#include "toolkit/concepts/embedding_labeler.hpp"
+#include "toolkit/concepts/vision_text_model.hpp"
 
 namespace {
 
+class SiglipModel final : public linex::VisionTextModel {
+ public:
+  explicit SiglipModel(const linex::PluginContext& context)
+      : VisionTextModel(context, {linex::VisionTextConfig::Family::siglip,
+                                  {"spiece.model", "sentencepiece.model", "tokenizer.model"},
+                                  linex::open_sentencepiece_model,
+                                  false}) {}
+};
+
 class Siglip final : public linex::EmbeddingLabeler {
  public:
-  static constexpr auto kOptions = linex::kEmbeddingOptions;
+  static constexpr auto kOptions = linex::kVisionTextOptions;
   explicit Siglip(const linex::PluginContext& context)
-      : EmbeddingLabeler(context, linex::VisionTextConfig::Family::siglip) {}
+      : EmbeddingLabeler(context, "siglip", std::make_unique<SiglipModel>(context)) {}
 };
 
 }  // namespace

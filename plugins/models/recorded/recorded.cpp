@@ -1,43 +1,31 @@
 // Activations somebody else recorded: any framework's matrix as a target model without images.
 #include <linex/plugin.hpp>
 
-#include "toolkit/base/files.hpp"
-#include "toolkit/base/npy.hpp"
+#include "toolkit/checkpoint/arrays.hpp"
 
 namespace {
 
 using linex::input_error;
 
-/// (N, K) float32 of finite values.
-torch::Tensor read_activations(const std::string& path) {
-  torch::Tensor matrix = linex::map_npy(path);
-  if (matrix.dim() != 2 || matrix.size(0) < 1 || matrix.size(1) < 1)
-    throw input_error(path + ": activations are a matrix (images, units); this array has " +
-                      std::to_string(matrix.dim()) + " dimensions and " +
-                      std::to_string(matrix.numel()) + " values");
-  if (!matrix.is_floating_point())
-    throw input_error(path + ": activations are floating-point numbers; save them as float32");
-  matrix = matrix.to(torch::kFloat);
-  for (std::int64_t row = 0; row < matrix.size(0); ++row) {
-    constexpr std::int64_t kRowsAtOnce = 1024;
-    if (row % kRowsAtOnce == 0 && row > 0)
-      linex::release_rows(matrix, row - kRowsAtOnce, kRowsAtOnce);
-    const torch::Tensor values = matrix[row];
-    // A sum is finite unless a value is not, or all but overflows: look closer only then.
-    if (std::isfinite(values.sum().item<float>())) continue;
-    const torch::Tensor bad = at::isfinite(values).logical_not().nonzero();
-    if (bad.size(0) == 0) continue;
-    throw input_error(path + ": row " + std::to_string(row) + ", column " +
-                      std::to_string(bad[0][0].item<std::int64_t>()) +
-                      " is NaN or infinite; record it again or remove that image");
-  }
-  return matrix;
+/// Float32 of finite values: (N, K), or maps (N, K, H, W) and tokens (N, T, K) that the host pools.
+torch::Tensor read_activations(const std::string& place) {
+  torch::Tensor array = linex::read_array(place);
+  if (array.dim() == 1) array = array.unsqueeze(1);
+  if (array.dim() < 2 || array.dim() > 4 || array.numel() == 0)
+    throw input_error(place +
+                      ": activations are a matrix (images, units), maps (images, units, height, "
+                      "width) or tokens (images, tokens, units); this array has " +
+                      std::to_string(array.dim()) + " dimensions and " +
+                      std::to_string(array.numel()) + " values");
+  return linex::finite_float32(array, place);
 }
 
 class Recorded final : public linex::TargetModel {
  public:
   static constexpr std::array kOptions{linex::option::required(
-      linex::option::path("activations", "", ".npy matrix of pooled activations, images x units"))};
+      linex::option::path("activations", "",
+                          "recorded activations, images x units (or a layer's maps, which "
+                          "model.pool pools): .npy, .npz, .pt, .safetensors, or FILE:NAME"))};
 
   explicit Recorded(const linex::PluginContext& context)
       : path_(context.options().path("activations")), activations_(read_activations(path_)) {}
@@ -51,7 +39,7 @@ class Recorded final : public linex::TargetModel {
   std::unique_ptr<linex::ModelTail> split(const torch::Tensor&, const std::string&) override {
     throw no_network();
   }
-  std::string fingerprint() const override { return linex::sha256_of_file(path_); }
+  std::string fingerprint() const override { return linex::fingerprint_of_array(path_); }
   torch::Tensor recorded() const override { return activations_; }
 
  private:
@@ -68,4 +56,4 @@ class Recorded final : public linex::TargetModel {
 }  // namespace
 
 LINEX_MODEL_PLUGIN(Recorded, "recorded", "1.0.0",
-                   "A recorded matrix of activations (.npy), from any framework")
+                   "Recorded activations (.npy, .npz, .pt, .safetensors), from any framework")

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/alias_analysis.h>
+#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
@@ -12,9 +13,11 @@
 
 #include <algorithm>
 #include <optional>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "linex/error.hpp"
+#include "script_portable.hpp"
 #include "toolkit/base/text.hpp"
 
 namespace linex {
@@ -191,19 +194,52 @@ void keep_image_input(Graph& graph, const torch::jit::Method& forward, const std
   }
 }
 
-/// The output becomes one tensor, the first of a tuple. Returns whether there is one.
+/// The element of a literal list or dictionary that holds logits; null where it has none.
+Value* literal_logits(Value* output) {
+  Node* node = output->node();
+  if (output->uses().size() != 1) return nullptr;  // something may have changed it since
+  if (node->kind() == c10::prim::ListConstruct)
+    return node->inputs().size() > 0 ? node->inputs()[0] : nullptr;
+  if (node->kind() != c10::prim::DictConstruct) return nullptr;
+  for (std::size_t i = 0; i + 1 < node->inputs().size(); i += 2) {
+    const auto key = torch::jit::toIValue(node->inputs()[i]);
+    if (key && key->isString() && key->toStringRef() == "logits") return node->inputs()[i + 1];
+  }
+  return nullptr;
+}
+
+/// The output becomes one tensor, the logits. Returns whether there is one.
 bool keep_logits(Graph& graph) {
   if (graph.outputs().size() != 1) return false;
   Value* output = graph.outputs()[0];
-  const auto tuple = output->type()->cast<c10::TupleType>();
-  if (!tuple) return is_tensor(output);
-  if (tuple->elements().empty() || tuple->elements()[0]->kind() != c10::TypeKind::TensorType)
-    return false;
-  const torch::jit::WithInsertPoint guard(graph.block()->return_node());
-  Value* first = graph.insertNode(graph.createTupleUnpack(output))->output(0);
+  if (is_tensor(output)) return true;
+  Value* logits = nullptr;
+  if (const auto tuple = output->type()->cast<c10::TupleType>()) {
+    if (tuple->elements().empty() || tuple->elements()[0]->kind() != c10::TypeKind::TensorType)
+      return false;
+    const torch::jit::WithInsertPoint guard(graph.block()->return_node());
+    logits = graph.insertNode(graph.createTupleUnpack(output))->output(0);
+  } else {
+    logits = literal_logits(output);
+  }
+  if (!logits || !is_tensor(logits)) return false;
   graph.eraseOutput(0);
-  graph.registerOutput(first);
+  graph.registerOutput(logits);
   return true;
+}
+
+/// Of a module without submodules every operator is a layer: conv2d_1, relu_1, conv2d_2, ...
+void mark_operators(Graph& graph) {
+  std::unordered_map<std::string, int> count;
+  std::vector<Node*> nodes(graph.nodes().begin(), graph.nodes().end());
+  for (Node* node : nodes) {
+    if (!node->kind().is_aten() || node->outputs().size() != 1 || !is_tensor(node->output()))
+      continue;
+    std::string name = node->kind().toUnqualString();
+    name.erase(0, name.find_first_not_of('_'));
+    while (!name.empty() && name.back() == '_') name.pop_back();
+    mark_output(node, name + "_" + std::to_string(++count[name]));
+  }
 }
 
 std::optional<bool> constant_flag(const Node* node, std::size_t input) {
@@ -333,7 +369,8 @@ Parts part_at(Graph& graph, Node* marker) {
 
 }  // namespace
 
-ScriptGraph flatten_forward(const torch::jit::Module& module, const std::string& source) {
+ScriptGraph flatten_forward(const torch::jit::Module& module, const std::string& source,
+                            const torch::Device& device) {
   const auto forward = module.find_method("forward");
   if (!forward) throw input_error(source + ": the module has no forward()");
   ScriptGraph script;
@@ -349,11 +386,15 @@ ScriptGraph flatten_forward(const torch::jit::Module& module, const std::string&
   torch::jit::ConstantPropagation(graph);
   if (torch::jit::UnrollConstantLoops(graph)) torch::jit::ConstantPropagation(graph);
   torch::jit::LowerSimpleTuples(graph);
+  use_device(*graph, device);
   script.has_logits = keep_logits(*graph);
   torch::jit::LowerSimpleTuples(graph);
   drop_unused(graph);
   refuse_changes(*graph, source);
 
+  bool marked = false;
+  for_each_node(graph->block(), [&](const Node* node) { marked |= is_marker(node); });
+  if (!marked) mark_operators(*graph);
   for (Node* node : graph->nodes())
     if (is_marker(node)) script.layers.push_back(node->s(marker_attribute()));
   // Of a module that runs several times the last run counts.
@@ -367,6 +408,10 @@ ScriptGraph flatten_forward(const torch::jit::Module& module, const std::string&
       script.hidden.push_back(node->s(marker_attribute()));
   });
   return script;
+}
+
+Value* layer_output(const ScriptGraph& script, const std::string& layer) {
+  return find_marker(*script.graph, layer)->output();
 }
 
 std::shared_ptr<Graph> tap_graph(const ScriptGraph& script, const std::vector<std::string>& layers,

@@ -1,6 +1,8 @@
 // A scripted or traced module as one flat graph whose layers can be tapped and cut.
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -9,6 +11,7 @@
 namespace torch::jit {
 struct Graph;
 struct Module;
+struct Value;
 }  // namespace torch::jit
 
 namespace linex {
@@ -20,12 +23,18 @@ struct ScriptGraph {
   std::shared_ptr<torch::jit::Graph> graph;  ///< inputs: the module, images
   std::vector<std::string> layers;           ///< layers with a marker, in order of computation
   std::vector<std::string> hidden;           ///< layers that only run inside an if or a loop
-  bool has_logits = false;                   ///< the output is a tensor (or begins with one)
+  bool has_logits = false;                   ///< the output is a tensor, or holds logits
 };
 
+/// Logits are the output, the first of a tuple or a list, or what a dictionary has under "logits".
+/// The layers of a frozen module, which has no submodules left, are its operators: conv2d_1, ...
 /// Throws Error(input) beginning with `source` for a module that cannot take a batch of images, was
-/// saved in training mode, or changes itself while it runs.
-ScriptGraph flatten_forward(const torch::jit::Module& module, const std::string& source);
+/// saved in training mode, or changes itself while it runs. Runs on `device`.
+ScriptGraph flatten_forward(const torch::jit::Module& module, const std::string& source,
+                            const torch::Device& device);
+
+/// The output of a layer of `script`.
+torch::jit::Value* layer_output(const ScriptGraph& script, const std::string& layer);
 
 /// (module, images) -> the outputs of `layers`, in that order, then the logits if asked for.
 /// Computes nothing that they do not need. A layer that runs several times gives its last output.

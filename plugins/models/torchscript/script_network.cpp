@@ -1,22 +1,24 @@
 #include "script_network.hpp"
 
-#include <caffe2/serialize/inline_container.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
-#include <torch/csrc/jit/serialization/import.h>
-#include <torch/version.h>
 
 #include <algorithm>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #include "linex/error.hpp"
+#include "script_archive.hpp"
 #include "script_graph.hpp"
+#include "script_layout.hpp"
+#include "script_portable.hpp"
+#include "script_runtime.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
-#include "toolkit/checkpoint/checkpoint.hpp"
 #include "toolkit/net/builder.hpp"
 #include "toolkit/net/image_model.hpp"
 #include "toolkit/net/layers.hpp"
@@ -27,69 +29,6 @@ namespace {
 using c10::IValue;
 using torch::Tensor;
 using torch::jit::Stack;
-
-/// What LibTorch says about a failure, in one line: of a Python-like traceback the last one.
-std::string one_line(const std::string& text, bool last) {
-  std::string found;
-  for (const std::string& line : split_lines(text)) {
-    const std::string trimmed = trim(line);
-    if (trimmed.empty()) continue;
-    found = trimmed;
-    if (!last) break;
-  }
-  constexpr std::size_t kMaxLine = 300;
-  return found.substr(0, kMaxLine);
-}
-
-/// Runs `body`; a failure of LibTorch becomes Error(input) "SOURCE: WHAT: its message".
-template <class Body>
-auto guarded(const std::string& source, const std::string& what, bool last, const Body& body) {
-  try {
-    return body();
-  } catch (const Error&) {
-    throw;
-  } catch (const std::bad_alloc&) {
-    throw;
-  } catch (const c10::Error& failure) {
-    throw input_error(source + ": " + what + ": " +
-                      one_line(failure.what_without_backtrace(), last));
-  } catch (const std::exception& failure) {
-    throw input_error(source + ": " + what + ": " + one_line(failure.what(), last));
-  }
-}
-
-/// Code of an archive runs: while it loads (__setstate__) and in every pass. It may compute, not
-/// touch files.
-void refuse_file_access(const std::string& path) {
-  caffe2::serialize::PyTorchStreamReader archive(path);
-  if (!archive.hasRecord("constants.pkl") || !archive.hasRecord("data.pkl"))
-    throw input_error(path +
-                      ": a checkpoint of torch.save, not a TorchScript module; save the model with "
-                      "torch.jit.save(torch.jit.script(model), FILE), or read the checkpoint with "
-                      "model.plugin=resnet, vgg or vit");
-  for (const std::string& name : archive.getAllRecords()) {
-    if (name.compare(0, 5, "code/") != 0) continue;
-    const auto [data, size] = archive.getRecord(name);
-    const std::string_view text(static_cast<const char*>(data.get()), size);
-    for (const char* call : {"torch.save(", "torch.from_file(", "aten.save(", "aten.from_file("})
-      if (text.find(call) != std::string_view::npos)
-        throw input_error(path + ": its code (" + name + ") touches files with " +
-                          std::string(call) + "...); linex does not run such a module");
-  }
-}
-
-torch::jit::Module load_module(const std::filesystem::path& path, const torch::Device& device) {
-  const std::string source = path.string();
-  // The checked reader finds damage on which LibTorch's own may crash.
-  const Checkpoint checked = load_checkpoint(path);
-  const std::string what = std::string("LibTorch ") + TORCH_VERSION + " cannot load it";
-  auto module = guarded(source, what, false, [&] {
-    refuse_file_access(source);
-    return torch::jit::load(source, device);
-  });
-  module.eval();
-  return module;
-}
 
 /// A copy of a carried value that a tail may overwrite; what was one tensor stays one.
 class Copier {
@@ -130,11 +69,15 @@ struct ScriptNetwork::Impl {
     bool tail_writes = false;
   };
   std::string source, fingerprint;
+  ScriptOptions settings;
   ExecutionOptions options;
+  bool converted = false;
   torch::jit::Module module;
   ScriptGraph script;
   std::map<std::string, torch::jit::Code> taps;  ///< by what was asked for
   std::map<std::string, std::shared_ptr<const Split>> splits;
+  mutable std::mutex layout_mutex;
+  mutable std::map<std::pair<std::string, std::size_t>, ScriptLayout> layouts;
 
   /// Throws Error(input) for a layer that cannot be tapped. Returns its path.
   std::string find(const std::string& name) const;
@@ -148,6 +91,9 @@ struct ScriptNetwork::Impl {
   }
   /// Runs `code` on `stack` in place of which its outputs remain.
   void run(const torch::jit::Code& code, Stack& stack) const;
+  /// The order of axes of what `layer` gives; found once, then told.
+  ScriptLayout layout_of(const std::string& layer, c10::IntArrayRef sizes) const;
+  ScriptLayout find_layout_of(const std::string& layer, c10::IntArrayRef sizes) const;
   /// `value`, of `rows` images, as results are given.
   Tensor result(const IValue& value, std::int64_t rows, const std::string& layer) const;
   /// Logits of `rows` images; undefined where the network has none.
@@ -190,7 +136,7 @@ std::shared_ptr<const ScriptNetwork::Impl::Split> ScriptNetwork::Impl::split(
 }
 
 void ScriptNetwork::Impl::run(const torch::jit::Code& code, Stack& stack) const {
-  guarded(source, "the module failed on these images (see model.resize and model.crop)", true, [&] {
+  guarded(source, "the module failed on these images (see model.resize and model.crop)", [&] {
     // Interpreted as it is: LibTorch's executor would rewrite it after some runs, and a result
     // would depend on what ran before.
     torch::jit::InterpreterState(code).run(stack);
@@ -205,7 +151,52 @@ Tensor ScriptNetwork::Impl::result(const IValue& value, std::int64_t rows,
     throw input_error(source + ": layer '" + layer + "' gives " + shape_text(tensor.sizes().vec()) +
                       " for " + std::to_string(rows) +
                       " images; only outputs (n, C, H, W), (n, T, D) or (n, D) have units");
-  return to_result(tensor.to(torch::kFloat));
+  const auto axes = axes_of(layout_of(layer, tensor.sizes()));
+  return to_result(tensor.to(torch::kFloat)).permute(axes);
+}
+
+ScriptLayout ScriptNetwork::Impl::layout_of(const std::string& layer,
+                                            c10::IntArrayRef sizes) const {
+  const std::lock_guard<std::mutex> lock(layout_mutex);
+  const auto key = std::make_pair(layer, sizes.size());
+  const auto found = layouts.find(key);
+  if (found != layouts.end()) return found->second;
+  return layouts.emplace(key, find_layout_of(layer, sizes)).first->second;
+}
+
+ScriptLayout ScriptNetwork::Impl::find_layout_of(const std::string& layer,
+                                                 c10::IntArrayRef sizes) const {
+  const std::string& wanted = settings.layout;
+  if (sizes.size() == 2) return ScriptLayout::nd;
+  const bool map = sizes.size() == 4;
+  if (map && wanted == "nchw") return ScriptLayout::nchw;
+  if (map && wanted == "nhwc") return ScriptLayout::nhwc;
+  if (!map && wanted == "ntd") return ScriptLayout::ntd;
+  const std::string who = "layer '" + layer + "' gives " + shape_text(sizes.vec());
+  const auto evidence = find_layout(layer_output(script, layer), static_cast<int>(sizes.size()));
+  std::optional<ScriptLayout> layout;
+  if (evidence.axis == 1) layout = map ? ScriptLayout::nchw : ScriptLayout::ndt;
+  if (evidence.axis == static_cast<int>(sizes.size()) - 1)
+    layout = map ? ScriptLayout::nhwc : ScriptLayout::ntd;
+  if (layout) {
+    settings.tell(who + ", read as " + to_string(*layout) + " (by its " + evidence.by + ")");
+    return *layout;
+  }
+  const std::string remedy = map ? "model.layout=nchw or nhwc" : "model.layout=ntd";
+  // Square pictures give square maps.
+  if (map && !evidence.attention && sizes[2] == sizes[3] && sizes[1] != sizes[2])
+    layout = ScriptLayout::nchw;
+  if (map && !evidence.attention && sizes[1] == sizes[2] && sizes[2] != sizes[3])
+    layout = ScriptLayout::nhwc;
+  if (!map && !evidence.attention) layout = ScriptLayout::ntd;
+  if (!layout)
+    throw input_error(source + ": " + who + "; " +
+                      (evidence.attention ? "it holds pairs of places (attention), not units"
+                                          : "nothing around it tells which axis counts units") +
+                      ": choose another layer, or say " + remedy);
+  settings.doubt(who + "; assuming " + to_string(*layout) + ", as no operator around it tells (" +
+                 remedy + " decides)");
+  return *layout;
 }
 
 Tensor ScriptNetwork::Impl::logits_of(const IValue& value, std::int64_t rows) const {
@@ -233,7 +224,7 @@ class ScriptTail final : public ModelTail {
                    Stack stack{impl_->module._ivalue(), impl_->to_input(images, ranges_[p])};
                    impl_->run(split_->head, stack);
                    // Refuses what is no layer of units.
-                   impl_->result(stack[0], ranges_[p].count, layer_);
+                   pieces_[p].result = impl_->result(stack[0], ranges_[p].count, layer_);
                    pieces_[p].activation = stack[0].toTensor();
                    pieces_[p].carried.assign(stack.begin() + 1, stack.end());
                  });
@@ -242,17 +233,18 @@ class ScriptTail final : public ModelTail {
   Tensor activation() const override {
     const at::NoGradGuard no_grad;
     std::vector<Tensor> parts;
-    for (std::size_t p = 0; p < pieces_.size(); ++p)
-      parts.push_back(impl_->result(pieces_[p].activation, ranges_[p].count, layer_));
+    for (const Piece& piece : pieces_) parts.push_back(piece.result);
     return join_pieces(parts);
   }
 
   Tensor logits(const Tensor& replaced) const override {
-    if (replaced.dim() != pieces_[0].activation.dim() || replaced.size(0) % images_ != 0 ||
-        replaced.sizes().slice(1) != pieces_[0].activation.sizes().slice(1))
+    if (replaced.dim() != pieces_[0].result.dim() || replaced.size(0) % images_ != 0 ||
+        replaced.sizes().slice(1) != pieces_[0].result.sizes().slice(1))
       throw std::logic_error("replaced must stack whole variants of the layer's output");
     const auto count = static_cast<std::int64_t>(pieces_.size());
     const std::int64_t variants = replaced.size(0) / images_;
+    const auto axes =
+        inverse_axes(axes_of(impl_->layout_of(layer_, pieces_[0].activation.sizes())));
     std::vector<Tensor> parts(static_cast<std::size_t>(variants * count));
     // One variant at a time: what crosses the cut (a batch size, a residual branch) fits as it is.
     parallel_for(variants * count, piece_workers(impl_->options), [&](std::int64_t task) {
@@ -261,8 +253,9 @@ class ScriptTail final : public ModelTail {
       const auto& range = ranges_[task % count];
       Stack stack{
           impl_->module._ivalue(),
-          in_layout_of(piece.activation,
-                       replaced.narrow(0, task / count * images_ + range.first, range.count))};
+          in_layout_of(
+              piece.activation,
+              replaced.narrow(0, task / count * images_ + range.first, range.count).permute(axes))};
       Copier copy;
       for (const IValue& carried : piece.carried)
         stack.push_back(split_->tail_writes ? copy(carried) : carried);
@@ -279,7 +272,8 @@ class ScriptTail final : public ModelTail {
 
  private:
   struct Piece {
-    Tensor activation;
+    Tensor activation;  ///< as the module has it
+    Tensor result;      ///< the same as results are given
     std::vector<IValue> carried;
   };
   std::shared_ptr<Impl> impl_;
@@ -292,15 +286,20 @@ class ScriptTail final : public ModelTail {
 
 }  // namespace
 
-ScriptNetwork::ScriptNetwork(const std::filesystem::path& path, const ExecutionOptions& options)
+ScriptNetwork::ScriptNetwork(const std::filesystem::path& path, const ScriptOptions& options)
     : impl_(std::make_shared<Impl>()) {
+  const torch::Device device = options.execution.device;
   impl_->source = path.string();
-  impl_->options = options;
-  impl_->module = load_module(path, options.device);
-  impl_->fingerprint = sha256_of_file(path);
-  impl_->script = guarded(impl_->source, "its code cannot be prepared", false,
-                          [&] { return flatten_forward(impl_->module, impl_->source); });
+  impl_->settings = options;
+  impl_->options = options.execution;
+  impl_->module = load_module(path, device);
+  impl_->fingerprint = sha256_of_file(path) + " layout " + options.layout;
+  impl_->script = guarded(impl_->source, "its code cannot be prepared",
+                          [&] { return flatten_forward(impl_->module, impl_->source, device); });
+  impl_->converted = use_float(impl_->module, *impl_->script.graph);
 }
+
+bool ScriptNetwork::converted() const { return impl_->converted; }
 
 ScriptNetwork::~ScriptNetwork() = default;
 

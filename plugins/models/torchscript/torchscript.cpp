@@ -32,11 +32,22 @@ linex::ExecutionOptions execution_of(const linex::RunSettings& run) {
   return options;
 }
 
+linex::ScriptOptions script_options(const linex::PluginContext& context,
+                                    const linex::ExecutionOptions& execution) {
+  auto& log = context.log();
+  return {execution, context.options().text("layout"),
+          [&log](const std::string& text) { log.info("torchscript: " + text); },
+          [&log](const std::string& text) { log.warning("torchscript: " + text); }};
+}
+
 class TorchScript final : public linex::TargetModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
       linex::option::required(
           linex::option::path("weights", "", "module saved by torch.jit.save, code and weights")),
+      linex::option::choice("layout", "auto", "auto|nchw|nhwc|ntd|nd",
+                            "order of the axes of layers' outputs of that rank; auto = from the "
+                            "operators around a layer, told in the log"),
       linex::option::choice("preset", "imagenet", "imagenet|cifar10|cifar100|none",
                             "preprocessing that the options below change; none = only /255")});
 
@@ -44,7 +55,9 @@ class TorchScript final : public linex::TargetModel {
       : preprocess_(linex::override_preprocess(preset(context.options().text("preset")),
                                                context.options())),
         execution_(execution_of(context.run())),
-        network_(context.options().path("weights"), execution_) {
+        network_(context.options().path("weights"), script_options(context, execution_)) {
+    if (network_.converted())
+      context.log().info("torchscript: weights in half precision run in float32");
     context.log().info("torchscript: " + std::to_string(network_.layers().size()) +
                        " layers; pixels: " + preprocess_.describe());
   }
@@ -73,5 +86,5 @@ class TorchScript final : public linex::TargetModel {
 
 }  // namespace
 
-LINEX_MODEL_PLUGIN(TorchScript, "torchscript", "1.0.0",
+LINEX_MODEL_PLUGIN(TorchScript, "torchscript", "1.1.0",
                    "Any network saved by torch.jit.save, scripted or traced")

@@ -8,12 +8,9 @@ namespace {
 
 linex::BuiltNetwork build(const linex::PluginContext& context) {
   const auto& options = context.options();
-  auto weights = linex::load_weights(options.path("weights"));
+  auto weights = linex::load_weights(options.path("weights"), options.text("state"));
   const auto spec = linex::vgg_spec(options.text("arch"), weights);
-  auto built = linex::build_vgg(spec, std::move(weights));
-  built.preprocess = linex::override_preprocess(built.preprocess, options);
-  context.log().info("vgg: " + built.arch + ", " + std::to_string(spec.classes) + " classes");
-  return built;
+  return linex::with_preprocess(linex::build_vgg(spec, std::move(weights)), options);
 }
 
 class Vgg final : public linex::ImageModel {
@@ -23,9 +20,10 @@ class Vgg final : public linex::ImageModel {
           linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
       linex::option::choice("arch", "auto",
                             "auto|vgg11|vgg11_bn|vgg13|vgg13_bn|vgg16|vgg16_bn|vgg19|vgg19_bn",
-                            "architecture; auto infers it from the weights")});
+                            "architecture; auto infers it from the weights"),
+      linex::kStateOption});
 
-  explicit Vgg(const linex::PluginContext& context) : ImageModel(build(context), context.run()) {}
+  explicit Vgg(const linex::PluginContext& context) : ImageModel(build(context), context, "vgg") {}
 };
 
 }  // namespace

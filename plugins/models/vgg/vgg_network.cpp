@@ -36,6 +36,8 @@ std::vector<VggSpec> known_specs() {
   return specs;
 }
 
+const std::vector<std::vector<std::string>> kAnchors{{"features.0.weight"}};
+
 std::int64_t rows(const StateDict& weights, const std::string& name, std::int64_t otherwise) {
   const torch::Tensor weight = weights.get(name);
   return weight.defined() && weight.dim() == 2 ? weight.size(0) : otherwise;
@@ -46,6 +48,11 @@ void read_classifier(const StateDict& weights, VggSpec& spec) {
   spec.hidden = rows(weights, "classifier.0.weight", spec.hidden);
   spec.hidden2 = rows(weights, "classifier.3.weight", spec.hidden2);
   spec.classes = rows(weights, "classifier.6.weight", spec.classes);
+  spec.linears = 0;
+  for (const char* name : {"classifier.0.weight", "classifier.3.weight", "classifier.6.weight"}) {
+    if (rows(weights, name, 0) == 0) break;
+    ++spec.linears;
+  }
   const torch::Tensor first = weights.get("classifier.0.weight");
   const std::int64_t channels = spec.stages.back().back();
   if (!first.defined() || first.dim() != 2 || channels < 1) return;
@@ -55,7 +62,8 @@ void read_classifier(const StateDict& weights, VggSpec& spec) {
 
 }  // namespace
 
-VggSpec infer_vgg(const StateDict& weights) {
+VggSpec infer_vgg(const StateDict& given) {
+  const StateDict weights = find_network(given, kAnchors);
   const auto is_conv = [&](std::int64_t index) {
     const torch::Tensor weight = weights.get("features." + std::to_string(index) + ".weight");
     return weight.defined() && weight.dim() == 4;
@@ -64,7 +72,7 @@ VggSpec infer_vgg(const StateDict& weights) {
     throw input_error(weights.source +
                       ": not the weights of a VGG (no features.0.weight); it "
                       "begins with " +
-                      weights.tensors.begin()->first + "; choose another model.plugin");
+                      first_name(weights) + "; choose another model.plugin, or model.state");
   VggSpec spec;
   spec.batch_norm = weights.has("features.1.running_mean");
   // Convolution [, normalisation], ReLU; where no convolution follows, a pooling comes first.
@@ -87,8 +95,9 @@ VggSpec infer_vgg(const StateDict& weights) {
   return spec;
 }
 
-VggSpec vgg_spec(const std::string& arch, const StateDict& weights) {
-  if (arch == "auto") return infer_vgg(weights);
+VggSpec vgg_spec(const std::string& arch, const StateDict& given) {
+  if (arch == "auto") return infer_vgg(given);
+  const StateDict weights = find_network(given, kAnchors);
   for (VggSpec spec : known_specs()) {
     if (spec.arch != arch) continue;
     read_classifier(weights, spec);
@@ -98,7 +107,7 @@ VggSpec vgg_spec(const std::string& arch, const StateDict& weights) {
 }
 
 BuiltNetwork build_vgg(const VggSpec& spec, StateDict weights) {
-  NetworkBuilder net(std::move(weights));
+  NetworkBuilder net(find_network(std::move(weights), kAnchors));
   int index = 0;
   const auto next = [&] { return "features." + std::to_string(index++); };
   Node x = net.input();
@@ -115,21 +124,37 @@ BuiltNetwork build_vgg(const VggSpec& spec, StateDict weights) {
   net.alias("features", x);
   if (spec.pool > 0) x = net.add("avgpool", make_adaptive_avg_pool(spec.pool), {x});
   const std::int64_t side = std::max<std::int64_t>(spec.pool, 1);
-  x = net.add("", make_flatten(), {x});
   const auto hidden = [&](int first, std::int64_t in, std::int64_t out) {
     x = net.linear("classifier." + std::to_string(first), x, in, out);
     x = net.activation("classifier." + std::to_string(first + 1), x, Activation::relu);
     x = net.add("classifier." + std::to_string(first + 2), make_identity(), {x});
   };
-  hidden(0, channels * side * side, spec.hidden);
-  hidden(3, spec.hidden, spec.hidden2);
-  x = net.linear("classifier.6", x, spec.hidden2, spec.classes);
-  net.alias("classifier", x);
-
+  if (spec.linears > 0) {
+    x = net.add("", make_flatten(), {x});
+    hidden(0, channels * side * side, spec.hidden);
+  }
+  if (spec.linears > 1) hidden(3, spec.hidden, spec.hidden2);
   BuiltNetwork built;
+  if (spec.linears > 2) {
+    x = net.linear("classifier.6", x, spec.hidden2, spec.classes);
+    net.alias("classifier", x);
+  } else {
+    const std::string missing = "classifier." + std::to_string(3 * spec.linears);
+    const auto unused = net.skip_if([&](const std::string& name) {
+      const bool used = name.compare(0, 9, "features.") == 0 ||
+                        (spec.linears > 0 && name.compare(0, 13, "classifier.0.") == 0) ||
+                        (spec.linears > 1 && name.compare(0, 13, "classifier.3.") == 0);
+      return !used;
+    });
+    built.has_logits = false;
+    built.warnings.push_back(no_logits_note(net.weights(), missing, unused));
+  }
+
   built.network = net.finish(spec.arch, x);
   built.arch = spec.arch;
   built.fingerprint = net.fingerprint();
+  built.notes = net.notes();
+  built.classes = spec.classes;
   Preprocess& preprocess = built.preprocess;
   preprocess.resize = Preprocess::Resize::short_side;
   if (spec.pool > 0) {
@@ -141,6 +166,8 @@ BuiltNetwork build_vgg(const VggSpec& spec, StateDict weights) {
     preprocess.size = 32;
     preprocess.mean = spec.classes == 10 ? kCifar10Mean : kCifar100Mean;
     preprocess.std = spec.classes == 10 ? kCifar10Std : kCifar100Std;
+    if (spec.classes != 10 && spec.classes != 100)
+      built.guess = "VGGs of small images are trained in many ways";
   }
   return built;
 }

@@ -17,6 +17,7 @@ struct VggSpec {
   bool batch_norm = false;
   std::int64_t pool = 7;  ///< side of the map the classifier takes; 0: no pooling module (CIFAR)
   std::int64_t hidden = 4096, hidden2 = 4096, classes = 1000;
+  int linears = 3;  ///< maps of the classifier that the weights have as named; below 3: no logits
 };
 
 /// Reads stages, normalisation and widths off the names and shapes. Throws Error(input) when they

@@ -8,13 +8,14 @@ namespace {
 
 linex::BuiltNetwork build(const linex::PluginContext& context) {
   const auto& options = context.options();
-  auto weights = linex::load_weights(options.path("weights"));
-  const auto spec = linex::vit_spec(options.text("arch"), weights, options.integer("heads"));
-  auto built = linex::build_vit(spec, std::move(weights));
-  built.preprocess = linex::override_preprocess(built.preprocess, options);
-  context.log().info("vit: " + built.arch + ", " + std::to_string(spec.image) + " pixels, " +
-                     std::to_string(spec.classes) + " classes");
-  return built;
+  auto weights = linex::load_weights(options.path("weights"), options.text("state"));
+  auto spec = linex::vit_spec(options.text("arch"), weights, options.integer("heads"));
+  // A crop is the size of the images, and says it where image_size does not.
+  if (options.integer("image_size") > 0)
+    linex::set_image_size(spec, options.integer("image_size"));
+  else if (options.integer("crop") > 0)
+    linex::set_image_size(spec, options.integer("crop"));
+  return linex::with_preprocess(linex::build_vit(spec, std::move(weights)), options);
 }
 
 class Vit final : public linex::ImageModel {
@@ -26,9 +27,13 @@ class Vit final : public linex::ImageModel {
                             "architecture; auto infers it from the weights"),
       linex::option::integer(
           "heads", 0, 0, 1024,
-          "attention heads of a transformer that is none of these; 0 = width/64")});
+          "attention heads of a transformer that is none of these; 0 = width/64"),
+      linex::kStateOption,
+      linex::option::integer("image_size", 0, 0, 4096,
+                             "side of the images; 0 = model.crop, else that of the weights, whose "
+                             "position embedding is interpolated to any other")});
 
-  explicit Vit(const linex::PluginContext& context) : ImageModel(build(context), context.run()) {}
+  explicit Vit(const linex::PluginContext& context) : ImageModel(build(context), context, "vit") {}
 };
 
 }  // namespace

@@ -29,6 +29,8 @@ std::vector<VitSpec> known_specs() {
       make_spec("vit_h_14", 14, 32, 16, 1280, 5120)};
 }
 
+const std::vector<std::vector<std::string>> kAnchors{{"conv_proj.weight", "encoder.ln.weight"}};
+
 std::string layer_name(std::int64_t index) {
   return "encoder.layers.encoder_layer_" + std::to_string(index);
 }
@@ -58,10 +60,11 @@ void read_variant(const StateDict& weights, VitSpec& spec) {
       throw input_error(weights.source + ": encoder.pos_embedding has " +
                         std::to_string(positions.size(1)) +
                         " positions, which is no square of patches and a class token");
-    spec.image = side * spec.patch;
+    spec.image = spec.trained_image = side * spec.patch;
   }
   const torch::Tensor head = weights.get("heads.head.weight");
-  if (head.defined() && head.dim() == 2) spec.classes = head.size(0);
+  spec.has_head = head.defined() && head.dim() == 2;
+  if (spec.has_head) spec.classes = head.size(0);
   const torch::Tensor pre_logits = weights.get("heads.pre_logits.weight");
   if (pre_logits.defined() && pre_logits.dim() == 2) spec.representation = pre_logits.size(0);
 }
@@ -85,7 +88,7 @@ Preprocess preprocess_of(const VitSpec& spec) {
 }  // namespace
 
 VitSpec infer_vit(const StateDict& given, std::int64_t heads) {
-  StateDict weights = given;
+  StateDict weights = find_network(given, kAnchors);
   rename_old_mlp(weights);
   const torch::Tensor patches = weights.get("conv_proj.weight");
   const torch::Tensor mlp = weights.get(layer_name(0) + ".mlp.0.weight");
@@ -93,8 +96,8 @@ VitSpec infer_vit(const StateDict& given, std::int64_t heads) {
     throw input_error(weights.source +
                       ": not the weights of a torchvision vision transformer (no "
                       "conv_proj.weight and " +
-                      layer_name(0) + ".mlp.0.weight); it begins with " +
-                      weights.tensors.begin()->first + "; choose another model.plugin");
+                      layer_name(0) + ".mlp.0.weight); it begins with " + first_name(weights) +
+                      "; choose another model.plugin, or model.state");
   VitSpec spec;
   spec.width = patches.size(0);
   spec.patch = patches.size(2);
@@ -117,8 +120,9 @@ VitSpec infer_vit(const StateDict& given, std::int64_t heads) {
   return spec;
 }
 
-VitSpec vit_spec(const std::string& arch, const StateDict& weights, std::int64_t heads) {
-  if (arch == "auto") return infer_vit(weights, heads);
+VitSpec vit_spec(const std::string& arch, const StateDict& given, std::int64_t heads) {
+  if (arch == "auto") return infer_vit(given, heads);
+  const StateDict weights = find_network(given, kAnchors);
   for (VitSpec spec : known_specs()) {
     if (spec.arch != arch) continue;
     if (heads > 0 && heads != spec.heads)
@@ -130,17 +134,40 @@ VitSpec vit_spec(const std::string& arch, const StateDict& weights, std::int64_t
   throw usage_error("model.arch=" + arch + ": no vision transformer of that name");
 }
 
+void set_image_size(VitSpec& spec, std::int64_t side) {
+  if (side < spec.patch || side % spec.patch != 0)
+    throw usage_error("model.image_size=" + std::to_string(side) + ": patches of " +
+                      std::to_string(spec.patch) + " pixels do not tile it; give a multiple");
+  spec.image = side;
+}
+
+torch::Tensor interpolate_positions(const torch::Tensor& positions, std::int64_t side) {
+  const std::int64_t width = positions.size(2), patches = positions.size(1) - 1;
+  const auto old_side = std::llround(std::sqrt(static_cast<double>(patches)));
+  if (old_side == side) return positions;
+  const torch::Tensor grid = positions.narrow(1, 1, patches)
+                                 .transpose(1, 2)
+                                 .reshape({1, width, old_side, old_side})
+                                 .to(torch::kFloat);
+  const torch::Tensor resized =
+      at::upsample_bicubic2d(grid, {side, side}, /*align_corners=*/true, c10::nullopt, c10::nullopt)
+          .reshape({1, width, side * side})
+          .transpose(1, 2);
+  return at::cat({positions.narrow(1, 0, 1), resized}, 1).contiguous();
+}
+
 BuiltNetwork build_vit(const VitSpec& spec, StateDict weights) {
+  weights = find_network(std::move(weights), kAnchors);
   rename_old_mlp(weights);
   constexpr double kEps = 1e-6;
   const std::int64_t width = spec.width;
-  const std::int64_t side = spec.image / spec.patch;
+  const std::int64_t side = spec.image / spec.patch, trained = spec.trained_image / spec.patch;
   NetworkBuilder net(std::move(weights));
   Node x = net.conv("conv_proj", net.input(), 3, width, spec.patch, {spec.patch, 0, 1}, true);
   x = net.add("", make_tokens(net.parameter("class_token", {1, 1, width})), {x});
-  x = net.add(
-      "encoder.dropout",
-      make_add_constant(net.parameter("encoder.pos_embedding", {1, side * side + 1, width})), {x});
+  const torch::Tensor positions =
+      net.parameter("encoder.pos_embedding", {1, trained * trained + 1, width});
+  x = net.add("encoder.dropout", make_add_constant(interpolate_positions(positions, side)), {x});
   for (std::int64_t i = 0; i < spec.layers; ++i) {
     const std::string name = layer_name(i);
     Node y = net.layer_norm(name + ".ln_1", x, width, kEps);
@@ -160,19 +187,37 @@ BuiltNetwork build_vit(const VitSpec& spec, StateDict weights) {
   x = net.layer_norm("encoder.ln", x, width, kEps);
   net.alias("encoder", x);
   x = net.add("", make_select_token(0), {x});
-  std::int64_t features = width;
-  if (spec.representation > 0) {
-    x = net.linear("heads.pre_logits", x, width, spec.representation);
-    x = net.activation("heads.act", x, Activation::tanh);
-    features = spec.representation;
-  }
-  x = net.linear("heads.head", x, features, spec.classes);
-  net.alias("heads", x);
-
   BuiltNetwork built;
+  if (spec.has_head) {
+    std::int64_t features = width;
+    if (spec.representation > 0) {
+      x = net.linear("heads.pre_logits", x, width, spec.representation);
+      x = net.activation("heads.act", x, Activation::tanh);
+      features = spec.representation;
+    }
+    x = net.linear("heads.head", x, features, spec.classes);
+    net.alias("heads", x);
+  } else {
+    const auto unused = net.skip_if([](const std::string& name) {
+      return name.compare(0, 8, "encoder.") != 0 && name.compare(0, 10, "conv_proj.") != 0 &&
+             name != "class_token";
+    });
+    built.has_logits = false;
+    built.warnings.push_back(no_logits_note(net.weights(), "heads.head", unused));
+  }
+
   built.network = net.finish(spec.arch, x);
   built.arch = spec.arch;
   built.fingerprint = net.fingerprint();
+  built.notes = net.notes();
+  built.classes = spec.classes;
+  built.only_side = spec.image;
+  if (side != trained) {
+    built.fingerprint += " side=" + std::to_string(spec.image);
+    built.notes.push_back("its position embedding is for " + std::to_string(trained) + "x" +
+                          std::to_string(trained) + " patches and is interpolated to " +
+                          std::to_string(side) + "x" + std::to_string(side) + " (bicubic)");
+  }
   built.preprocess = preprocess_of(spec);
   return built;
 }

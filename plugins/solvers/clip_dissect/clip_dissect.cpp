@@ -1,4 +1,4 @@
-// CLIP-Dissect: each unit gets the one concept most similar to it (reference.md §2.1).
+// CLIP-Dissect: each unit gets the one concept most similar to it (docs/methods.md §2.1).
 #include "similarity.hpp"
 
 #include <algorithm>

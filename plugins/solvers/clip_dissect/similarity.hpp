@@ -1,4 +1,4 @@
-// CLIP-Dissect's similarity of units and concepts (reference.md §2.1), in bounded memory.
+// CLIP-Dissect's similarity of units and concepts (docs/methods.md §2.1), in bounded memory.
 #pragma once
 
 #include <torch/types.h>

@@ -27,6 +27,8 @@ class GlmSaga final : public linex::SparseSolver {
       integer("max_length", 10, 1, 64, "most concepts in an explanation"),
       real("tolerance", 0.02, 0, 1, "validation correlation a further concept must add"),
       integer("width", 10, 1, 10000, "best-ranked candidates tried in a step"),
+      real("min_presence", 0.5, -1e30, 1e30,
+           "leave out concepts whose five largest presences average below this"),
       choice("compat", "published", "published|none",
              "published: filter concepts and standardise units over all rows, test included"),
   };
@@ -49,6 +51,7 @@ class GlmSaga final : public linex::SparseSolver {
     saga_.max_epochs = values.integer("max_epochs");
     saga_.threads = context.run().threads;
     unit_batch_ = values.integer("neuron_batch");
+    regression_.min_presence = values.real("min_presence");
     regression_.published = values.text("compat") == "published";
     regression_.moments.threads = context.run().threads;
     regression_.moments.memory_bytes = context.run().memory_bytes;
@@ -81,6 +84,8 @@ class GlmSaga final : public linex::SparseSolver {
       if (begin < finished) block.erase(block.begin(), block.begin() + (finished - begin));
       emit(block);
     }
+    linex::report_concepts(regression, problem.concepts.size(), regression_.min_presence,
+                           context_.log(), report);
     const double units = std::max(1.0, static_cast<double>(totals.units));
     report.figures["epochs_most"] = static_cast<double>(totals.epochs);
     report.figures["objective_mean"] = totals.objective / units;

@@ -1,4 +1,4 @@
-// Proximal SAGA for the elastic net of several targets, as glm_saga runs it (reference.md §1.5).
+// Proximal SAGA for the elastic net of several targets, as glm_saga runs it (docs/methods.md §1.5).
 #pragma once
 
 #include <torch/types.h>

@@ -33,6 +33,8 @@ class LinearSolver final : public linex::SparseSolver {
       flag("non_negative", false, "weights must not be negative"),
       integer("path", 0, 0, 1000,
               "values of lambda tried from 1 down to lambda, selected on validation; 0: one"),
+      real("min_presence", 0.5, -1e30, 1e30,
+           "leave out concepts whose five largest presences average below this"),
       choice("compat", "none", "none|published",
              "published: filter concepts and standardise units over all rows, test included"),
       integer("tile_rows", 4096, 64, 1 << 20, "rows multiplied at a time"),
@@ -50,6 +52,7 @@ class LinearSolver final : public linex::SparseSolver {
     options_.search.tolerance = values.real("tolerance");
     options_.search.width = values.integer("width");
     options_.search.non_negative = values.flag("non_negative");
+    regression_.min_presence = values.real("min_presence");
     regression_.published = values.text("compat") == "published";
     regression_.moments.tile_rows = values.integer("tile_rows");
     regression_.moments.block = values.integer("block");
@@ -87,7 +90,8 @@ class LinearSolver final : public linex::SparseSolver {
       if (begin < finished) block.erase(block.begin(), block.begin() + (finished - begin));
       emit(block);
     }
-    report.figures["concepts_kept"] = static_cast<double>(regression.concept_count());
+    linex::report_concepts(regression, problem.concepts.size(), regression_.min_presence,
+                           context_.log(), report);
     report.figures["gram_rows"] = static_cast<double>(regression.gram->rows_there());
     return report;
   }

@@ -1,4 +1,4 @@
-// From exemplar features to captions: beam search and re-ranking (reference.md §2.3).
+// From exemplar features to captions: beam search and re-ranking (docs/methods.md §2.3).
 #pragma once
 
 #include <torch/types.h>

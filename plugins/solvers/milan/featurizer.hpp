@@ -1,4 +1,5 @@
-// What MILAN sees of an exemplar: a network's features inside the unit's mask (reference.md §2.3).
+// What MILAN sees of an exemplar: a network's features inside the unit's mask (docs/methods.md
+// §2.3).
 #pragma once
 
 #include <torch/types.h>

@@ -1,4 +1,4 @@
-// MILAN: captions for units from the images they respond to (reference.md §2.3).
+// MILAN: captions for units from the images they respond to (docs/methods.md §2.3).
 #pragma once
 
 #include <torch/types.h>

@@ -1,4 +1,4 @@
-// MILAN: a sentence for each unit from the images it responds to most (reference.md §2.3).
+// MILAN: a sentence for each unit from the images it responds to most (docs/methods.md §2.3).
 #include <algorithm>
 #include <memory>
 

@@ -1,5 +1,5 @@
-// MILAN's two recurrent networks (reference.md §2.3), as functions of their named parameters: the
-// same code decodes and is trained.
+// MILAN's two recurrent networks (docs/methods.md §2.3), as functions of their named parameters:
+// the same code decodes and is trained.
 #pragma once
 
 #include <torch/types.h>

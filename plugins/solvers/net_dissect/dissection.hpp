@@ -1,4 +1,4 @@
-// Network Dissection: how well a unit's mask fits the pixels of each label (reference.md §2.2).
+// Network Dissection: how well a unit's mask fits the pixels of each label (docs/methods.md §2.2).
 #pragma once
 
 #include <torch/types.h>

@@ -1,4 +1,5 @@
-// Network Dissection: each unit gets the label whose pixels its mask fits best (reference.md §2.2).
+// Network Dissection: each unit gets the label whose pixels its mask fits best (docs/methods.md
+// §2.2).
 #include <filesystem>
 #include <set>
 

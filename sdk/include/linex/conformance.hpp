@@ -61,6 +61,17 @@ LINEX_API std::vector<Check> check_evaluator(const Make<Evaluator>& make, const 
 /// "name: detail" lines of the failed checks; "" when none failed.
 LINEX_API std::string failures(const std::vector<Check>& checks);
 
+/// What the checks run on, the same everywhere: `linex check --write-data DIR` writes it out, for
+/// authors whose plugin reads files about it.
+struct CheckData {
+  std::shared_ptr<const DataSet> images;  ///< N small images in four classes
+  Split split;                            ///< of the N rows
+  std::vector<std::string> concepts;
+  torch::Tensor presence;     ///< float32 (N, concepts), 0 or 1
+  torch::Tensor activations;  ///< float32 (N, units): solvers explain them by those concepts
+};
+LINEX_API CheckData check_data();
+
 /// A silent context with the given options, for tests of plugins.
 class LINEX_API TestContext final : public PluginContext {
  public:

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -86,6 +87,10 @@ struct ScoreColumn {
   std::vector<double> value;      ///< kNone where not defined
   std::vector<Status> status;     ///< why not defined; ok elsewhere
   std::vector<double> low, high;  ///< confidence interval, or empty
+  /// Whether the score can be trusted on this data, where that was tested: shares in [0, 1] of
+  /// units whose score falls with spoiled concepts ("missing labels", "extra labels"), "reliable" 1
+  /// or 0.
+  std::map<std::string, double> sanity = {};
 };
 
 }  // namespace linex

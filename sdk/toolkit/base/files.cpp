@@ -11,7 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
+#include <utility>
 #include <vector>
 
 #include "linex/error.hpp"
@@ -37,6 +37,11 @@ class Descriptor {
   int fd_;
 };
 
+/// Does not wait for the other end of a FIFO; regular_size() then refuses it.
+int open_to_read(const fs::path& path) {
+  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
 Error file_error(const fs::path& path, const std::string& verb, int code) {
   return input_error("cannot " + verb + " " + path.string() + ": " + std::strerror(code));
 }
@@ -49,10 +54,30 @@ std::uint64_t regular_size(int fd, const fs::path& path) {
   return static_cast<std::uint64_t>(info.st_size);
 }
 
+/// A write may take a part only: the rest follows, or its error.
+void write_all(int fd, const void* bytes, std::size_t size, const fs::path& path) {
+  const char* at = static_cast<const char*>(bytes);
+  while (size > 0) {
+    const ssize_t put = ::write(fd, at, size);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) throw file_error(path, "write", put < 0 ? errno : EIO);
+    at += put;
+    size -= static_cast<std::size_t>(put);
+  }
+}
+
+/// Makes a new name in a folder durable, where the file system can.
+void sync_folder_of(const fs::path& path) {
+  const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const Descriptor folder(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() >= 0 && ::fsync(folder.get()) != 0 && errno != EINVAL && errno != EROFS)
+    throw file_error(path, "write", errno);
+}
+
 }  // namespace
 
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open_to_read(path));
   if (file.get() < 0) throw file_error(path, "read", errno);
   const std::uint64_t size = regular_size(file.get(), path);
   if (size > max_bytes)
@@ -69,37 +94,44 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   return content;
 }
 
+AtomicFile::AtomicFile(fs::path path, bool durable)
+    : path_(std::move(path)),
+      temporary_(path_.string() + ".tmp" + std::to_string(::getpid())),
+      durable_(durable) {
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) throw file_error(path_, "write", errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::append(const void* bytes, std::size_t size) { write_all(fd_, bytes, size, path_); }
+
+void AtomicFile::finish() {
+  if (durable_ && ::fsync(fd_) != 0) throw file_error(path_, "write", errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw file_error(path_, "write", errno);
+  ::close(std::exchange(fd_, -1));
+  if (durable_) sync_folder_of(path_);
+}
+
 void write_file_atomic(const fs::path& path, std::string_view content) {
-  const fs::path temporary = path.string() + ".tmp" + std::to_string(::getpid());
-  {
-    const Descriptor file(
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (file.get() < 0) throw file_error(path, "write", errno);
-    std::size_t done = 0;
-    while (done < content.size()) {
-      const ssize_t put = ::write(file.get(), content.data() + done, content.size() - done);
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) {
-        const int code = errno;
-        ::unlink(temporary.c_str());
-        throw file_error(path, "write", code);
-      }
-      done += static_cast<std::size_t>(put);
-    }
-    if (::fsync(file.get()) != 0) throw file_error(path, "sync", errno);
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int code = errno;
-    ::unlink(temporary.c_str());
-    throw file_error(path, "write", code);
-  }
-  const Descriptor folder(
-      ::open(path.has_parent_path() ? path.parent_path().c_str() : ".", O_RDONLY | O_CLOEXEC));
-  if (folder.get() >= 0) ::fsync(folder.get());
+  AtomicFile file(path);
+  file.append(content.data(), content.size());
+  file.finish();
+}
+
+void append_durably(const fs::path& path, std::string_view text) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  if (file.get() < 0) throw file_error(path, "write", errno);
+  write_all(file.get(), text.data(), text.size(), path);
+  if (::fsync(file.get()) != 0) throw file_error(path, "write", errno);
 }
 
 MappedFile::MappedFile(const fs::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(open_to_read(path));
   if (file.get() < 0) throw file_error(path, "read", errno);
   size_ = regular_size(file.get(), path);
   if (size_ == 0) throw input_error("cannot read " + path.string() + ": the file is empty");
@@ -145,16 +177,27 @@ std::string Sha256::hex() {
 }
 
 std::string sha256_of_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw input_error("cannot read " + path.string());
+  const Descriptor file(open_to_read(path));
+  if (file.get() < 0) throw file_error(path, "read", errno);
+  regular_size(file.get(), path);
   Sha256 digest;
   std::vector<char> buffer(1 << 20);
-  while (file) {
-    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    digest.add(buffer.data(), static_cast<std::size_t>(file.gcount()));
+  for (;;) {
+    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw file_error(path, "read", errno);
+    if (got == 0) return digest.hex();
+    digest.add(buffer.data(), static_cast<std::size_t>(got));
   }
-  if (file.bad()) throw input_error("cannot read " + path.string());
-  return digest.hex();
+}
+
+Place split_place(const std::string& text) {
+  std::error_code ignored;
+  const auto colon = text.rfind(':');
+  if (colon == std::string::npos || fs::exists(text, ignored) ||
+      !fs::exists(text.substr(0, colon), ignored))
+    return {text, ""};
+  return {text.substr(0, colon), text.substr(colon + 1)};
 }
 
 std::string sha256_of_paths(const std::vector<fs::path>& paths, int threads) {
@@ -166,8 +209,9 @@ std::string sha256_of_paths(const std::vector<fs::path>& paths, int threads) {
       continue;
     }
     if (!fs::is_directory(path, failure)) {
-      if (!fs::is_regular_file(path, failure)) throw input_error("cannot read " + path.string());
-      digest.add("file").add(sha256_of_file(path));
+      const Place place = split_place(path.string());
+      digest.add("file").add(sha256_of_file(place.file));
+      if (!place.name.empty()) digest.add(place.name);
       continue;
     }
     std::vector<fs::path> files;

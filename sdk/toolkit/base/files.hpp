@@ -15,8 +15,33 @@ namespace linex {
 /// `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 1ULL << 31);
 
-/// Writes to a temporary name beside `path`, syncs file and folder, renames over it.
+/// A file that is there whole or not at all: written under a temporary name beside `path`.
+/// Everything throws Error(input) "cannot write PATH: why".
+class AtomicFile {
+ public:
+  /// Not `durable`: without syncing, for what lives no longer than the run.
+  explicit AtomicFile(std::filesystem::path path, bool durable = true);
+  /// Without finish() nothing is left behind.
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void append(const void* bytes, std::size_t size);
+  /// Syncs the file, renames it over `path`, syncs the folder. Who has mapped the former file keeps
+  /// it.
+  void finish();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  bool durable_;
+  int fd_ = -1;
+};
+
+/// The whole of an AtomicFile at once.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+
+/// Adds `text` to the end of a file, made where missing, and syncs it. After an Error(input) the
+/// file may hold a part of it.
+void append_durably(const std::filesystem::path& path, std::string_view text);
 
 /// A read-only view of a file's bytes. Throws Error(input) like read_file.
 class MappedFile {
@@ -51,9 +76,17 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 std::string sha256_of_file(const std::filesystem::path& path);
+/// "FILE" or "FILE:NAME", an array in a file of several (checkpoint/arrays.hpp).
+struct Place {
+  std::filesystem::path file;
+  std::string name;  ///< in it; "": the only one
+};
+/// The first form where such a file exists, or no file exists before the last colon.
+Place split_place(const std::string& text);
 /// Digest of the contents of files and of whole folders (relative names and contents), in the order
-/// given; not of the paths themselves. Empty paths count as "none". For
-/// ConceptLabeler::fingerprint() and for keys. Throws Error(input) for one that cannot be read.
+/// given; not of the paths themselves, apart from the name in FILE:NAME. Empty paths count as
+/// "none". For ConceptLabeler::fingerprint() and for keys. Throws Error(input) for one that cannot
+/// be read.
 std::string sha256_of_paths(const std::vector<std::filesystem::path>& paths, int threads = 1);
 
 }  // namespace linex

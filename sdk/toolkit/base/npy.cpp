@@ -1,27 +1,36 @@
 // NumPy's .npy format, version 1.0–3.0 (numpy/lib/format.py documents it).
 #include "toolkit/base/npy.hpp"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <map>
 #include <mutex>
-#include <optional>
+#include <string_view>
 
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
 
 namespace {
 
+/// How elements lie in the file.
+struct Element {
+  torch::ScalarType dtype = torch::kFloat32;  ///< of the tensor
+  std::size_t size = 4;                       ///< bytes in the file
+  bool big_endian = false;
+  bool is_unsigned = false;  ///< of 2, 4 or 8 bytes, which a tensor has not: the next wider signed
+};
+
 struct Header {
-  torch::ScalarType dtype;
+  Element element;
+  bool fortran = false;
   std::vector<std::int64_t> shape;
   std::size_t data_offset;
 };
@@ -33,13 +42,13 @@ constexpr struct {
               {"<i8", torch::kInt64},   {"<i4", torch::kInt32},   {"<i2", torch::kInt16},
               {"|i1", torch::kInt8},    {"|u1", torch::kUInt8},   {"|b1", torch::kBool}};
 
-Error npy_error(const fs::path& path, const std::string& what) {
-  return input_error("cannot read " + path.string() + ": " + what);
+Error npy_error(const std::string& source, const std::string& what) {
+  return input_error("cannot read " + source + ": " + what);
 }
 
 /// Text after `key` in the header's Python dict literal, up to `stop`.
 std::string field(const std::string& header, const std::string& key, char stop,
-                  const fs::path& path) {
+                  const std::string& path) {
   auto at = header.find("'" + key + "'");
   if (at != std::string::npos) at = header.find(':', at);
   if (at == std::string::npos) throw npy_error(path, "its .npy header has no '" + key + "'");
@@ -50,7 +59,7 @@ std::string field(const std::string& header, const std::string& key, char stop,
   return header.substr(begin, end - begin);
 }
 
-std::vector<std::int64_t> parse_shape(const std::string& text, const fs::path& path) {
+std::vector<std::int64_t> parse_shape(const std::string& text, const std::string& path) {
   std::vector<std::int64_t> shape;
   std::size_t at = 0;
   while (at < text.size()) {
@@ -66,44 +75,88 @@ std::vector<std::int64_t> parse_shape(const std::string& text, const fs::path& p
   return shape;
 }
 
-Header parse_header(const unsigned char* bytes, std::size_t size, const fs::path& path) {
+/// NumPy's type string, e.g. '<f4' with its quotes.
+Element parse_type(const std::string& descr, const std::string& source) {
+  const auto refuse = [&](const std::string& why) {
+    return npy_error(source, "dtype " + printable(descr) + why +
+                                 "; save it as float32, e.g. numpy.save(f, a.astype('float32'))");
+  };
+  if (descr.size() < 4 || descr.front() != '\'' || descr.back() != '\'')
+    throw refuse(" is a structure, not one number");
+  if (descr[2] == 'O') throw refuse(" holds Python objects, which are never run");
+  if (descr[2] == 'c') throw refuse(" is complex");
+  Element element;
+  element.big_endian = descr[1] == '>';
+  const std::string type = descr.substr(2, descr.size() - 3);
+  static const std::map<std::string, Element> kKinds = {
+      {"f2", {torch::kFloat16, 2, false, false}}, {"f4", {torch::kFloat32, 4, false, false}},
+      {"f8", {torch::kFloat64, 8, false, false}}, {"i1", {torch::kInt8, 1, false, false}},
+      {"i2", {torch::kInt16, 2, false, false}},   {"i4", {torch::kInt32, 4, false, false}},
+      {"i8", {torch::kInt64, 8, false, false}},   {"u1", {torch::kUInt8, 1, false, false}},
+      {"u2", {torch::kInt32, 2, false, true}},    {"u4", {torch::kInt64, 4, false, true}},
+      {"u8", {torch::kInt64, 8, false, true}},    {"b1", {torch::kBool, 1, false, false}}};
+  const auto found = kKinds.find(type);
+  if (found == kKinds.end() || std::string_view("<>|=").find(descr[1]) == std::string_view::npos)
+    throw refuse(" is not supported");
+  const bool big_endian = element.big_endian;
+  element = found->second;
+  element.big_endian = big_endian && element.size > 1;
+  return element;
+}
+
+Header parse_header(const unsigned char* bytes, std::size_t size, const std::string& source) {
   if (size < 10 || std::memcmp(bytes, "\x93NUMPY", 6) != 0)
-    throw npy_error(path, "it is not a .npy file");
+    throw npy_error(source, "it is not a .npy file");
   const int version = bytes[6];
   if (version < 1 || version > 3)
-    throw npy_error(path, "unknown .npy version " + std::to_string(version));
+    throw npy_error(source, "unknown .npy version " + std::to_string(version));
   const std::size_t prefix = version == 1 ? 10 : 12;
-  if (size < prefix) throw npy_error(path, "it is truncated");
+  if (size < prefix) throw npy_error(source, "it is truncated");
   std::size_t length = bytes[8] | bytes[9] << 8;
   if (version > 1)
     length |= static_cast<std::size_t>(bytes[10]) << 16 | static_cast<std::size_t>(bytes[11]) << 24;
-  if (length > size - prefix) throw npy_error(path, "it is truncated");
+  if (length > size - prefix) throw npy_error(source, "it is truncated");
+  // Far above NumPy's own headers of plain arrays, which have a hundred bytes.
+  constexpr std::size_t kMaxHeader = 1 << 20;
+  if (length > kMaxHeader) throw npy_error(source, "its .npy header is absurdly long");
   const std::string text(reinterpret_cast<const char*>(bytes) + prefix, length);
 
-  const std::string descr = field(text, "descr", ',', path);
-  std::optional<torch::ScalarType> dtype;
-  for (const auto& type : kTypes)
-    if (descr == std::string("'") + type.descr + "'") dtype = type.dtype;
-  if (!dtype)
-    throw npy_error(path, "dtype " + descr +
-                              " is not supported; save it as float32, e.g. "
-                              "numpy.save(f, a.astype('float32'))");
-  if (field(text, "fortran_order", ',', path) != "False")
-    throw npy_error(path, "it is in Fortran order; save numpy.ascontiguousarray(a)");
-  const auto open = field(text, "shape", ')', path);
-  if (open.empty() || open[0] != '(') throw npy_error(path, "its .npy header is malformed");
-  return {*dtype, parse_shape(open.substr(1), path), prefix + length};
+  Header header;
+  header.element = parse_type(field(text, "descr", ',', source), source);
+  header.fortran = field(text, "fortran_order", ',', source) == "True";
+  const auto open = field(text, "shape", ')', source);
+  if (open.empty() || open[0] != '(') throw npy_error(source, "its .npy header is malformed");
+  header.shape = parse_shape(open.substr(1), source);
+  header.data_offset = prefix + length;
+  return header;
 }
 
-void write_all(int fd, const void* bytes, std::size_t size, const fs::path& path) {
-  const char* at = static_cast<const char*>(bytes);
-  while (size > 0) {
-    const ssize_t put = ::write(fd, at, size);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw input_error("cannot write " + path.string() + ": " + std::strerror(errno));
-    at += put;
-    size -= static_cast<std::size_t>(put);
+/// One element, most significant byte first or last.
+std::uint64_t element_bits(const unsigned char* from, const Element& element) {
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < element.size; ++i)
+    bits = bits << 8 | from[element.big_endian ? i : element.size - 1 - i];
+  return bits;
+}
+
+/// The elements as a tensor has them: in this machine's byte order, signed.
+torch::Tensor convert(const unsigned char* data, std::int64_t count, const Element& element,
+                      const std::string& source) {
+  torch::Tensor values = torch::empty({count}, torch::dtype(element.dtype));
+  auto* to = static_cast<unsigned char*>(values.data_ptr());
+  const std::size_t width = torch::elementSize(element.dtype);
+  if (!element.big_endian && !element.is_unsigned) {
+    std::memcpy(to, data, static_cast<std::size_t>(count) * width);
+    return values;
   }
+  for (std::int64_t i = 0; i < count; ++i, data += element.size, to += width) {
+    const std::uint64_t bits = element_bits(data, element);
+    if (element.is_unsigned && element.size == 8 && bits >> 63)
+      throw npy_error(source, "element " + std::to_string(i) + " is " + std::to_string(bits) +
+                                  ", too large for a 64-bit integer; save it as float64");
+    std::memcpy(to, &bits, width);  // the low bytes come first on every machine LibTorch runs on
+  }
+  return values;
 }
 
 std::string header_bytes(torch::ScalarType dtype, const std::vector<std::int64_t>& shape) {
@@ -156,43 +209,52 @@ LargeFiles& large_files() {
   return *files;
 }
 
-/// The header of a file of `size` bytes whose data are all there.
-Header checked_header(const unsigned char* file, std::size_t size, const fs::path& path) {
-  Header header = parse_header(file, size, path);
-  std::uint64_t bytes = torch::elementSize(header.dtype);
-  for (const auto extent : header.shape)
-    if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(extent), &bytes))
-      throw npy_error(path, "its .npy shape is absurd");
-  if (bytes > size - header.data_offset)
-    throw npy_error(path, "it is truncated: its shape needs " + std::to_string(bytes) +
-                              " bytes of data, it has " +
-                              std::to_string(size - header.data_offset));
-  return header;
-}
-
 }  // namespace
+
+torch::Tensor npy_over_bytes(const std::shared_ptr<const void>& owner, unsigned char* bytes,
+                             std::size_t size, const std::string& source) {
+  const Header header = parse_header(bytes, size, source);
+  // An array without values has strides all the same, which must not overflow: zeros come last.
+  std::int64_t extents = sizeof(double), count = 1;
+  for (const auto extent : header.shape) {
+    if (__builtin_mul_overflow(extents, std::max<std::int64_t>(extent, 1), &extents))
+      throw npy_error(source, "its .npy shape is absurd");
+    count *= extent;
+  }
+  const std::uint64_t needed = header.element.size * static_cast<std::uint64_t>(count);
+  if (needed > size - header.data_offset)
+    throw npy_error(source, "it is truncated: its shape needs " + std::to_string(needed) +
+                                " bytes of data, it has " +
+                                std::to_string(size - header.data_offset));
+  unsigned char* data = bytes + header.data_offset;
+  const bool as_it_is = !header.element.big_endian && !header.element.is_unsigned &&
+                        reinterpret_cast<std::uintptr_t>(data) % header.element.size == 0;
+  const torch::Tensor values =
+      as_it_is ? torch::from_blob(
+                     data, {count}, [owner](void*) {}, torch::dtype(header.element.dtype))
+               : convert(data, count, header.element, source);
+  if (!header.fortran || header.shape.size() < 2) return values.view(header.shape);
+  // Rows are what everybody reads: columns are gathered into them once.
+  std::vector<std::int64_t> reversed(header.shape.rbegin(), header.shape.rend()), order;
+  for (std::size_t d = reversed.size(); d-- > 0;) order.push_back(static_cast<std::int64_t>(d));
+  return values.view(reversed).permute(order).contiguous();
+}
 
 torch::Tensor map_npy(const fs::path& path) {
   auto file = std::make_shared<MappedFile>(path);
-  const Header header = checked_header(file->data(), file->size(), path);
-  unsigned char* data = file->data() + header.data_offset;
   const std::uint64_t size = file->size();
-  if (size >= kLargeFile) large_files().add(file->data(), size);
-  return torch::from_blob(
-      data, header.shape,
-      [file, size](void*) {
-        if (size >= kLargeFile) large_files().remove(file->data());
-      },
-      torch::dtype(header.dtype));
+  if (size < kLargeFile) return npy_over_bytes(file, file->data(), file->size(), path.string());
+  // Known as a large file for as long as a tensor views it.
+  large_files().add(file->data(), size);
+  const std::shared_ptr<const void> owner(
+      file.get(), [file](const void*) { large_files().remove(file->data()); });
+  return npy_over_bytes(owner, file->data(), file->size(), path.string());
 }
 
 torch::Tensor read_npy(const fs::path& path, std::uint64_t max_bytes) {
-  const std::string content = read_file(path, max_bytes);
-  const auto* const bytes = reinterpret_cast<const unsigned char*>(content.data());
-  const Header header = checked_header(bytes, content.size(), path);
-  torch::Tensor tensor = torch::empty(header.shape, torch::dtype(header.dtype));
-  std::memcpy(tensor.data_ptr(), bytes + header.data_offset, tensor.nbytes());
-  return tensor;
+  const auto content = std::make_shared<std::string>(read_file(path, max_bytes));
+  auto* const bytes = reinterpret_cast<unsigned char*>(content->data());
+  return npy_over_bytes(content, bytes, content->size(), path.string());
 }
 
 void release_rows(const torch::Tensor& mapped, std::int64_t first, std::int64_t n) {
@@ -226,48 +288,31 @@ torch::Tensor copy_rows(const torch::Tensor& any, const std::vector<std::int64_t
 }
 
 struct NpyWriter::State {
-  fs::path path, temporary;
+  AtomicFile file;
   std::vector<std::int64_t> shape;
   std::int64_t rows = 0;
-  bool durable = true;
-  int fd = -1;
 };
 
 NpyWriter::NpyWriter(const fs::path& path, std::vector<std::int64_t> shape, bool durable)
-    : state_(std::make_unique<State>()) {
-  state_->durable = durable;
-  state_->path = path;
-  state_->temporary = path.string() + ".tmp" + std::to_string(::getpid());
-  state_->shape = std::move(shape);
-  state_->fd = ::open(state_->temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (state_->fd < 0)
-    throw input_error("cannot write " + path.string() + ": " + std::strerror(errno));
+    : state_(new State{AtomicFile(path, durable), std::move(shape)}) {
   const std::string header = header_bytes(torch::kFloat32, state_->shape);
-  write_all(state_->fd, header.data(), header.size(), path);
+  state_->file.append(header.data(), header.size());
 }
 
-NpyWriter::~NpyWriter() {
-  if (state_->fd < 0) return;
-  ::close(state_->fd);
-  ::unlink(state_->temporary.c_str());
-}
+NpyWriter::~NpyWriter() = default;
 
 void NpyWriter::append(const torch::Tensor& rows) {
   const auto block = rows.to(torch::kCPU, torch::kFloat32).contiguous();
   if (!block.sizes().slice(1).equals(torch::IntArrayRef(state_->shape).slice(1)))
     throw std::logic_error("NpyWriter::append: rows have another shape than the file");
   state_->rows += block.size(0);
-  write_all(state_->fd, block.data_ptr(), block.nbytes(), state_->path);
+  state_->file.append(block.data_ptr(), block.nbytes());
 }
 
 void NpyWriter::finish() {
   if (state_->rows != state_->shape[0])
     throw std::logic_error("NpyWriter::finish: fewer or more rows than announced");
-  const bool synced = !state_->durable || ::fsync(state_->fd) == 0;
-  ::close(state_->fd);
-  state_->fd = -1;
-  if (!synced || ::rename(state_->temporary.c_str(), state_->path.c_str()) != 0)
-    throw input_error("cannot write " + state_->path.string() + ": " + std::strerror(errno));
+  state_->file.finish();
 }
 
 void write_npy(const fs::path& path, const torch::Tensor& tensor) {
@@ -279,22 +324,11 @@ void write_npy(const fs::path& path, const torch::Tensor& tensor) {
 
 void write_scratch_npy(const fs::path& path, const torch::Tensor& tensor) {
   const auto data = tensor.cpu().contiguous();
-  const fs::path temporary = path.string() + ".tmp";
-  const int fd =
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (fd < 0) throw input_error("cannot write " + path.string() + ": " + std::strerror(errno));
-  try {
-    const std::string header = header_bytes(data.scalar_type(), data.sizes().vec());
-    write_all(fd, header.data(), header.size(), path);
-    write_all(fd, data.data_ptr(), data.nbytes(), path);
-  } catch (...) {
-    ::close(fd);
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  ::close(fd);
-  if (::rename(temporary.c_str(), path.c_str()) != 0)
-    throw input_error("cannot write " + path.string() + ": " + std::strerror(errno));
+  const std::string header = header_bytes(data.scalar_type(), data.sizes().vec());
+  AtomicFile file(path, false);
+  file.append(header.data(), header.size());
+  file.append(data.data_ptr(), data.nbytes());
+  file.finish();
 }
 
 }  // namespace linex

@@ -3,17 +3,23 @@
 
 #include <torch/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace linex {
 
-/// A .npy file as a tensor over its mapped bytes (private mapping; the tensor keeps it alive).
-/// dtypes f2 f4 f8, i1 i2 i4 i8, u1, b1, little-endian, C order. Throws Error(input) naming the
-/// file for a missing, truncated or malformed one; every length is checked before it is used.
+/// A .npy file as a dense tensor: over its mapped bytes (private mapping; the tensor keeps it
+/// alive) where they are little-endian and in C order, else a copy. dtypes f2 f4 f8, i1 i2 i4 i8,
+/// u1, b1; u2, u4 and u8 become the next wider signed integer. Throws Error(input) naming the file
+/// for a missing, truncated or malformed one; every length is checked before it is used.
 torch::Tensor map_npy(const std::filesystem::path& path);
+/// The same of a .npy file's bytes, which `owner` keeps alive; errors name `source`.
+torch::Tensor npy_over_bytes(const std::shared_ptr<const void>& owner, unsigned char* bytes,
+                             std::size_t size, const std::string& source);
 
 /// The same read into memory, for files that somebody else may still change: a mapped file that is
 /// cut short would end this process. Files over `max_bytes` are refused before they are read.

@@ -1,8 +1,12 @@
 #include "toolkit/base/text.hpp"
 
+#include <openssl/evp.h>
+#include <unicode/utf8.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <numeric>
 
 #include "linex/error.hpp"
@@ -12,6 +16,8 @@ namespace linex {
 
 std::vector<std::string> split_lines(std::string_view text) {
   std::vector<std::string> lines;
+  lines.reserve(1 + static_cast<std::size_t>(std::count_if(
+                        text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; })));
   std::size_t begin = 0;
   while (begin < text.size()) {
     const auto end = std::min(text.find_first_of("\r\n", begin), text.size());
@@ -23,23 +29,9 @@ std::vector<std::string> split_lines(std::string_view text) {
 
 bool is_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const std::size_t length = lead < 0x80       ? 1
-                               : lead >> 5 == 6  ? 2
-                               : lead >> 4 == 14 ? 3
-                               : lead >> 3 == 30 ? 4
-                                                 : 0;
-    if (length == 0 || i + length > text.size()) return false;
-    std::uint32_t code = length == 1 ? lead : lead & (0x7fU >> length);
-    for (std::size_t k = 1; k < length; ++k) {
-      const auto byte = static_cast<unsigned char>(text[i + k]);
-      if (byte >> 6 != 2) return false;
-      code = code << 6 | (byte & 0x3f);
-    }
-    constexpr std::uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (code < kSmallest[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-      return false;
-    i += length;
+    UChar32 code = 0;
+    U8_NEXT(text, i, text.size(), code);
+    if (code < 0) return false;
   }
   return true;
 }
@@ -77,6 +69,8 @@ std::vector<std::string> read_list(const std::filesystem::path& path) {
 
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> parts;
+  // A vector that grows holds its elements twice.
+  parts.reserve(1 + static_cast<std::size_t>(std::count(text.begin(), text.end(), separator)));
   std::size_t begin = 0;
   for (;;) {
     const auto end = text.find(separator, begin);
@@ -143,16 +137,25 @@ std::string format_number(double value) {
   return std::string(buffer, end);
 }
 
+std::string significant(double value) {
+  if (std::isnan(value)) return "";
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, "%.3g", value);
+  return buffer;
+}
+
 std::string base64(std::string_view bytes) {
-  static const char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  // EVP_EncodeBlock writes a zero byte after the text, and takes an int.
+  constexpr std::size_t kPiece = 3 << 20;
   std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t word = 0;
-    for (std::size_t j = 0; j < 3; ++j)
-      word = word << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    for (std::size_t j = 0; j < 4; ++j)
-      text += i + j > bytes.size() ? '=' : kDigits[word >> (18 - 6 * j) & 63];
+  for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
+    const std::string_view piece = bytes.substr(at, kPiece);
+    const std::size_t begin = text.size(), length = (piece.size() + 2) / 3 * 4;
+    text.resize(begin + length + 1);
+    EVP_EncodeBlock(reinterpret_cast<unsigned char*>(&text[begin]),
+                    reinterpret_cast<const unsigned char*>(piece.data()),
+                    static_cast<int>(piece.size()));
+    text.resize(begin + length);
   }
   return text;
 }

@@ -28,6 +28,8 @@ std::vector<std::string> nearest(std::string_view word, const std::vector<std::s
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates);
 /// Shortest text that reads back as the same double; "" for NaN.
 std::string format_number(double value);
+/// For people: at most three significant digits at any scale ("2.32", "0.000346", "1.5e-30").
+std::string significant(double value);
 /// RFC 4648, padded.
 std::string base64(std::string_view bytes);
 

@@ -20,6 +20,7 @@ __extension__ typedef __int128 Wide;
 struct Block {
   unsigned char* data = nullptr;
   std::size_t size = 0;
+  std::shared_ptr<unsigned char[]> copy = nullptr;  ///< where the file has them misaligned
 };
 
 /// Bytes a storage needs; throws when that does not fit.
@@ -31,12 +32,24 @@ std::size_t storage_bytes(const StorageRecipe& storage, const std::string& sourc
   return static_cast<std::size_t>(bytes);
 }
 
-void attach_tensors(PickleTree& tree, const std::vector<Block>& blocks,
+bool misaligned(const unsigned char* data, torch::ScalarType dtype) {
+  return reinterpret_cast<std::uintptr_t>(data) % torch::elementSize(dtype) != 0;
+}
+
+void attach_tensors(PickleTree& tree, std::vector<Block>& blocks,
                     const std::shared_ptr<MappedFile>& file, const std::string& source) {
   for (const TensorRecipe& recipe : tree.tensors()) {
-    const Block& block = blocks[recipe.storage];
-    recipe.target->tensor = tensor_over_bytes(file, block.data, block.size, recipe.dtype,
-                                              recipe.offset, recipe.sizes, recipe.strides, source);
+    Block& block = blocks[recipe.storage];
+    // Copied once, not for each of the tensors that view it.
+    if (!block.copy && block.size > 0 && misaligned(block.data, recipe.dtype)) {
+      block.copy.reset(new unsigned char[block.size]);
+      std::memcpy(block.copy.get(), block.data, block.size);
+    }
+    std::shared_ptr<const void> owner = file;
+    if (block.copy) owner = block.copy;
+    recipe.target->tensor =
+        tensor_over_bytes(owner, block.copy ? block.copy.get() : block.data, block.size,
+                          recipe.dtype, recipe.offset, recipe.sizes, recipe.strides, source);
   }
 }
 
@@ -44,7 +57,7 @@ std::string_view view(const ZipArchive::Entry& entry) {
   return {reinterpret_cast<const char*>(entry.data), entry.size};
 }
 
-/// Since 1.6: NAME/data.pkl, NAME/data/KEY; a TorchScript archive is alike (facts.md §2).
+/// Since 1.6: NAME/data.pkl, NAME/data/KEY; a TorchScript archive is alike.
 std::shared_ptr<PickleTree> read_zip(const std::shared_ptr<MappedFile>& file,
                                      const std::string& source) {
   const ZipArchive zip(file->data(), file->size(), source);
@@ -77,7 +90,9 @@ std::shared_ptr<PickleTree> read_zip(const std::shared_ptr<MappedFile>& file,
     if (!entry || !entry->stored || entry->size < storage_bytes(storage, source))
       throw input_error(source + ": the values of storage '" + printable(storage.key) +
                         "' are missing or too short; fetch or save the file again");
-    blocks.push_back({const_cast<unsigned char*>(entry->data), storage_bytes(storage, source)});
+    blocks.emplace_back();
+    blocks.back().data = const_cast<unsigned char*>(entry->data);
+    blocks.back().size = storage_bytes(storage, source);
   }
   attach_tensors(*tree, blocks, file, source);
   return tree;
@@ -131,7 +146,8 @@ std::shared_ptr<PickleTree> read_legacy(const std::shared_ptr<MappedFile>& file,
     stored.numel = numel;
     const std::size_t size = storage_bytes(stored, source);
     if (size > bytes.size() - at) throw truncated();
-    blocks[found->second] = {file->data() + at, size};
+    blocks[found->second].data = file->data() + at;
+    blocks[found->second].size = size;
     at += size;
   }
   for (std::size_t i = 0; i < blocks.size(); ++i)
@@ -152,7 +168,7 @@ bool is_legacy(const MappedFile& file) {
 
 }  // namespace
 
-torch::Tensor tensor_over_bytes(const std::shared_ptr<MappedFile>& owner, unsigned char* data,
+torch::Tensor tensor_over_bytes(const std::shared_ptr<const void>& owner, unsigned char* data,
                                 std::size_t size, torch::ScalarType dtype, std::int64_t offset,
                                 const std::vector<std::int64_t>& sizes,
                                 const std::vector<std::int64_t>& strides,
@@ -160,10 +176,12 @@ torch::Tensor tensor_over_bytes(const std::shared_ptr<MappedFile>& owner, unsign
   constexpr Wide kBeyondAnyFile = Wide{1} << 62;
   const std::size_t element = torch::elementSize(dtype);
   const auto available = static_cast<Wide>(size / element);
-  Wide count = 1, last = offset;
+  Wide count = 1, last = offset, extent = static_cast<Wide>(element);
   bool bad = offset < 0;
   for (std::size_t d = 0; d < sizes.size() && !bad; ++d) {
     bad = sizes[d] < 0 || sizes[d] > kMaxSide || strides[d] < 0;
+    // A tensor without values has strides all the same, which must not overflow.
+    extent = std::min<Wide>(extent * std::max<std::int64_t>(sizes[d], 1), kBeyondAnyFile);
     if (sizes[d] == 0 || bad) {
       count = 0;
       continue;
@@ -174,13 +192,13 @@ torch::Tensor tensor_over_bytes(const std::shared_ptr<MappedFile>& owner, unsign
     bad = last > kBeyondAnyFile;
   }
   const torch::TensorOptions options = torch::TensorOptions().dtype(dtype);
-  if (!bad && count == 0) return torch::empty(sizes, options);
+  if (!bad && count == 0 && extent < kBeyondAnyFile) return torch::empty(sizes, options);
   if (bad || last >= available || count > std::max<Wide>(available, kMaxExpanded))
     throw input_error(source +
                       ": a tensor of it lies outside its values; the file is damaged, "
                       "fetch or save it again");
   unsigned char* first = data + static_cast<std::size_t>(offset) * element;
-  if (reinterpret_cast<std::uintptr_t>(first) % element != 0) {
+  if (misaligned(first, dtype)) {
     const auto span = static_cast<std::int64_t>(last) - offset + 1;
     torch::Tensor aligned = torch::empty({span}, options);
     std::memcpy(aligned.data_ptr(), first, static_cast<std::size_t>(span) * element);

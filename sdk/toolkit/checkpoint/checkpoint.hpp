@@ -32,7 +32,7 @@ Checkpoint load_checkpoint(const std::shared_ptr<MappedFile>& file, const std::s
 /// A tensor over elements `offset + sum(index*stride)` of the bytes [data, data+size), which
 /// `owner` keeps alive; misaligned bytes are copied. Throws Error(input) beginning with `source`
 /// when it would reach outside, or when it is absurdly larger than its bytes.
-torch::Tensor tensor_over_bytes(const std::shared_ptr<MappedFile>& owner, unsigned char* data,
+torch::Tensor tensor_over_bytes(const std::shared_ptr<const void>& owner, unsigned char* data,
                                 std::size_t size, torch::ScalarType dtype, std::int64_t offset,
                                 const std::vector<std::int64_t>& sizes,
                                 const std::vector<std::int64_t>& strides,

@@ -1,6 +1,7 @@
 #include "toolkit/checkpoint/checkpoint_writer.hpp"
 
-#include <array>
+#include <zlib.h>
+
 #include <cstdint>
 #include <cstring>
 
@@ -12,20 +13,6 @@ namespace {
 
 void put(std::string& out, std::uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i, value >>= 8) out += static_cast<char>(value & 0xff);
-}
-
-std::uint32_t crc32(const std::string& bytes) {
-  static const auto table = [] {
-    std::array<std::uint32_t, 256> made{};
-    for (std::uint32_t i = 0; i < 256; ++i) {
-      made[i] = i;
-      for (int k = 0; k < 8; ++k) made[i] = made[i] >> 1 ^ (made[i] & 1 ? 0xedb88320U : 0U);
-    }
-    return made;
-  }();
-  std::uint32_t crc = ~0U;
-  for (const char c : bytes) crc = table[(crc ^ static_cast<unsigned char>(c)) & 0xffU] ^ crc >> 8;
-  return ~crc;
 }
 
 /// Pickle protocol 2. Tensors become _rebuild_tensor_v2 over storages kept beside the pickle.
@@ -126,7 +113,7 @@ class ZipWriter {
     put(common, 0, 2);
     put(common, 0, 2);          // stored
     put(common, 0x21'0000, 4);  // 1980-01-01: same content, same bytes
-    put(common, crc32(content), 4);
+    put(common, ::crc32_z(0, reinterpret_cast<const Bytef*>(content.data()), content.size()), 4);
     put(common, content.size(), 4);
     put(common, content.size(), 4);
     put(common, name.size(), 2);

@@ -3,18 +3,22 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <unordered_map>
 
 #include "linex/error.hpp"
+#include "toolkit/base/budget.hpp"
 
 namespace linex {
 namespace {
 
 using Kind = PickleValue::Kind;
 
-/// Far above any real checkpoint (a few thousand); bounds what a hostile file can allocate.
-constexpr std::size_t kMaxValues = 8'000'000;
+/// What the checkpoint reader makes of one recipe: tensor, storage and what keeps the file mapped.
+constexpr std::size_t kTensorBytes = 1024;
+/// An entry of an unordered_map and its share of the table.
+constexpr std::size_t kMapEntryBytes = 64;
 constexpr std::size_t kMaxDimensions = 16;
 
 std::optional<torch::ScalarType> scalar_type(std::string_view name) {
@@ -63,7 +67,7 @@ const PickleValue* PickleValue::get(std::string_view key) const {
 class Unpickler {
  public:
   Unpickler(std::string_view bytes, const std::string& source, PickleTree& tree)
-      : bytes_(bytes), source_(source), tree_(tree) {}
+      : bytes_(bytes), source_(source), tree_(tree), budget_(bytes.size(), source) {}
 
   void run() {
     while (step()) {
@@ -101,14 +105,38 @@ class Unpickler {
 
   // --- stack, marks, memo ------------------------------------------------------------------------
   PickleValue* make(Kind kind) {
-    if (tree_.values_.size() >= kMaxValues) malformed("too many values");
+    budget_.take(sizeof(PickleValue));
     tree_.values_.emplace_back();
     tree_.values_.back().kind = kind;
     return &tree_.values_.back();
   }
   PickleValue* push(PickleValue* value) {
-    stack_.push_back(value);
+    append_one(stack_, value);
     return value;
+  }
+  /// Counts the growth of a vector; each doubling keeps the old elements until they have moved.
+  template <class T>
+  void append_one(std::vector<T>& to, T value) {
+    if (to.size() == to.capacity()) budget_.take((2 * to.capacity() + 1) * sizeof(T));
+    to.push_back(value);
+  }
+  void append_all(std::vector<PickleValue*>& to, const std::vector<PickleValue*>& elements) {
+    if (to.capacity() - to.size() < elements.size())
+      budget_.take((to.capacity() + elements.size()) * sizeof(PickleValue*));
+    to.insert(to.end(), elements.begin(), elements.end());
+  }
+  void set_text(PickleValue* value, std::string_view text) {
+    budget_.take(text.size());
+    value->text = text;
+  }
+  /// None, True, False and small numbers are one value each: they take no memory of their own.
+  PickleValue* constant(Kind kind, std::int64_t integer) {
+    PickleValue*& known = constants_[{kind, integer}];
+    if (!known) {
+      known = make(kind);
+      known->integer = integer;
+    }
+    return known;
   }
   PickleValue* pop() {
     if (stack_.size() <= floor()) malformed("its stack is empty");
@@ -123,13 +151,17 @@ class Unpickler {
   std::size_t floor() const { return marks_.empty() ? 0 : marks_.back(); }
   std::vector<PickleValue*> pop_to_mark() {
     if (marks_.empty()) malformed("no mark");
+    budget_.take((stack_.size() - marks_.back()) * sizeof(PickleValue*));
     std::vector<PickleValue*> items(stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back()),
                                     stack_.end());
     stack_.resize(marks_.back());
     marks_.pop_back();
     return items;
   }
-  void remember(std::uint64_t key) { memo_[key] = top(); }
+  void remember(std::uint64_t key) {
+    budget_.take(kMapEntryBytes);
+    memo_[key] = top();
+  }
   void recall(std::uint64_t key) {
     const auto found = memo_.find(key);
     if (found == memo_.end()) malformed("unknown memo entry");
@@ -145,12 +177,25 @@ class Unpickler {
   }
 
   // --- values ------------------------------------------------------------------------------------
-  void push_text(Kind kind, std::string_view text) { push(make(kind))->text = text; }
-  void push_integer(std::int64_t value) { push(make(Kind::integer))->integer = value; }
+  void push_text(Kind kind, std::string_view text) { set_text(push(make(kind)), text); }
+  void push_integer(std::int64_t value) {
+    constexpr std::int64_t kSmall = 256;
+    if (value >= 0 && value < kSmall)
+      push(constant(Kind::integer, value));
+    else
+      push(make(Kind::integer))->integer = value;
+  }
   void push_tuple(std::vector<PickleValue*> items) {
     push(make(Kind::tuple))->items = std::move(items);
   }
-  void push_global(const std::string& name) { push(make(Kind::global))->text = name; }
+  /// "module.name".
+  PickleValue* make_global(std::string_view module, std::string_view name) {
+    PickleValue* value = make(Kind::global);
+    budget_.take(module.size() + name.size() + 1);
+    value->text.reserve(module.size() + name.size() + 1);
+    value->text.append(module).append(".").append(name);
+    return value;
+  }
 
   void push_decimal(std::string_view text) {
     if (!text.empty() && text.back() == 'L') text.remove_suffix(1);
@@ -161,7 +206,7 @@ class Unpickler {
     if (digits.empty() || *end != '\0') malformed("bad integer");
     if (errno == ERANGE) return push_text(Kind::integer, digits);
     if (digits == "00" || digits == "01") {
-      push(make(Kind::boolean))->integer = value;
+      push(constant(Kind::boolean, value));
       return;
     }
     push_integer(value);
@@ -171,7 +216,7 @@ class Unpickler {
     const std::string_view raw = take(size);
     PickleValue* value = push(make(Kind::integer));
     if (raw.size() > 8) {
-      value->text = raw;
+      set_text(value, raw);
       return;
     }
     std::uint64_t bits = 0;
@@ -229,22 +274,23 @@ class Unpickler {
     if (pairs.size() % 2 != 0) malformed("a key without value");
     // A subclass of dict stays opaque; its entries are of no use to anybody here.
     if (target->is(Kind::dict))
-      target->items.insert(target->items.end(), pairs.begin(), pairs.end());
+      append_all(target->items, pairs);
     else if (!target->is(Kind::opaque))
       malformed("entries for something that is no dict");
   }
   void append(PickleValue* target, const std::vector<PickleValue*>& elements) {
     if (target->is(Kind::list))
-      target->items.insert(target->items.end(), elements.begin(), elements.end());
+      append_all(target->items, elements);
     else if (!target->is(Kind::opaque))
       malformed("elements for something that is no list");
   }
 
   // --- what PyTorch pickles ----------------------------------------------------------------------
-  PickleValue* make_opaque(const PickleValue* callable, std::vector<PickleValue*> arguments) {
+  PickleValue* make_opaque(const PickleValue* callable,
+                           const std::vector<PickleValue*>& arguments) {
     PickleValue* value = make(Kind::opaque);
-    value->text = callable->is(Kind::global) ? callable->text : "?";
-    value->items = std::move(arguments);
+    set_text(value, callable->is(Kind::global) ? std::string_view(callable->text) : "?");
+    append_all(value->items, arguments);
     return value;
   }
 
@@ -259,13 +305,13 @@ class Unpickler {
   }
 
   /// _rebuild_tensor[_v2|_v3](storage, offset, sizes, strides, requires_grad, hooks[, dtype]).
-  PickleValue* make_tensor(const PickleValue* function, std::vector<PickleValue*> arguments,
+  PickleValue* make_tensor(const PickleValue* function, const std::vector<PickleValue*>& arguments,
                            bool has_dtype) {
     TensorRecipe recipe;
     if (arguments.size() < 4 || !arguments[0]->is(Kind::storage) ||
         !arguments[1]->is(Kind::integer) || !integers(arguments[2], recipe.sizes) ||
         !integers(arguments[3], recipe.strides) || recipe.sizes.size() != recipe.strides.size())
-      return make_opaque(function, std::move(arguments));
+      return make_opaque(function, arguments);
     recipe.storage = static_cast<std::size_t>(arguments[0]->integer);
     recipe.dtype = tree_.storages_[recipe.storage].dtype;
     recipe.offset = arguments[1]->integer;
@@ -274,28 +320,30 @@ class Unpickler {
       malformed("bad tensor offset");
     if (has_dtype) {
       if (arguments.size() < 7 || !arguments[6]->is(Kind::global))
-        return make_opaque(function, std::move(arguments));
+        return make_opaque(function, arguments);
       const auto dtype = scalar_type(after_last_dot(arguments[6]->text));
-      if (!dtype) return make_opaque(function, std::move(arguments));
+      if (!dtype) return make_opaque(function, arguments);
       recipe.dtype = *dtype;
     }
+    budget_.take(sizeof recipe + kTensorBytes);
     recipe.target = make(Kind::tensor);
     tree_.tensors_.push_back(recipe);
     return recipe.target;
   }
 
-  PickleValue* make_dict(const PickleValue* function, std::vector<PickleValue*> arguments) {
+  PickleValue* make_dict(const PickleValue* function, const std::vector<PickleValue*>& arguments) {
     PickleValue* dict = make(Kind::dict);
-    dict->text = function->text;
+    set_text(dict, function->text);
     if (arguments.empty()) return dict;
     // Python 2 wrote OrderedDict([(key, value), ...]) or [[key, value], ...].
     const PickleValue* pairs = arguments.back();
     if (pairs->is(Kind::dict)) {
-      dict->items = pairs->items;
+      append_all(dict->items, pairs->items);
     } else if (pairs->is(Kind::list)) {
       for (const PickleValue* pair : pairs->items) {
         if (pair->items.size() != 2) malformed("a dict of something that is no pair");
-        dict->items.insert(dict->items.end(), pair->items.begin(), pair->items.end());
+        append_one(dict->items, pair->items[0]);
+        append_one(dict->items, pair->items[1]);
       }
     }
     return dict;
@@ -343,6 +391,7 @@ class Unpickler {
       return;
     }
     if (items[4]->integer < 0 || !items[4]->text.empty()) malformed("bad storage size");
+    budget_.take(sizeof(StorageRecipe) + 2 * items[2]->text.size() + kMapEntryBytes);
     const auto [entry, is_new] =
         storage_index_.emplace(items[2]->text, static_cast<std::int64_t>(tree_.storages_.size()));
     if (is_new)
@@ -363,9 +412,7 @@ class Unpickler {
     if (object->is(Kind::opaque) || object->is(Kind::dict)) object->state = state;
   }
 
-  void instance(const std::string& name, std::vector<PickleValue*> arguments) {
-    PickleValue* callable = make(Kind::global);
-    callable->text = name;
+  void instance(PickleValue* callable, std::vector<PickleValue*> arguments) {
     PickleValue* tuple = make(Kind::tuple);
     tuple->items = std::move(arguments);
     push(reduce(callable, tuple));
@@ -382,7 +429,7 @@ class Unpickler {
       case '.':
         return false;  // STOP
       case '(':
-        marks_.push_back(stack_.size());
+        append_one(marks_, stack_.size());
         return true;  // MARK
       case '0':       // POP
         if (!marks_.empty() && marks_.back() == stack_.size())
@@ -397,13 +444,13 @@ class Unpickler {
         push(top());
         return true;  // DUP
       case 'N':
-        push(make(Kind::none));
+        push(constant(Kind::none, 0));
         return true;  // NONE
       case 0x88:
-        push(make(Kind::boolean))->integer = 1;
+        push(constant(Kind::boolean, 1));
         return true;  // NEWTRUE
       case 0x89:
-        push(make(Kind::boolean));
+        push(constant(Kind::boolean, 0));
         return true;  // NEWFALSE
       case 'I':
       case 'L':
@@ -472,7 +519,11 @@ class Unpickler {
       }
       case 'a': {
         PickleValue* item = pop();
-        append(top(), {item});
+        PickleValue* list = top();
+        if (list->is(Kind::list))
+          append_one(list->items, item);
+        else
+          append(list, {});
         return true;
       }  // APPEND
       case 'e':
@@ -493,6 +544,7 @@ class Unpickler {
       case 0x87: {  // TUPLE1..3
         const std::size_t count = static_cast<unsigned char>(bytes_[at_ - 1]) - 0x84u;
         if (stack_.size() < floor() + count) malformed("its stack is empty");
+        budget_.take(count * sizeof(PickleValue*));
         std::vector<PickleValue*> items(stack_.end() - static_cast<std::ptrdiff_t>(count),
                                         stack_.end());
         stack_.resize(stack_.size() - count);
@@ -510,7 +562,13 @@ class Unpickler {
       case 's': {  // SETITEM
         PickleValue* value = pop();
         PickleValue* key = pop();
-        set_items(top(), {key, value});
+        PickleValue* dict = top();
+        if (!dict->is(Kind::dict))
+          set_items(dict, {});
+        else {
+          append_one(dict->items, key);
+          append_one(dict->items, value);
+        }
         return true;
       }
       case 'u': {
@@ -519,15 +577,15 @@ class Unpickler {
         return true;
       }
       case 'c': {  // GLOBAL
-        const std::string module(line());
-        push_global(module + "." + std::string(line()));
+        const std::string_view module = line();
+        push(make_global(module, line()));
         return true;
       }
       case 0x93: {  // STACK_GLOBAL
         const PickleValue* name = pop();
         const PickleValue* module = pop();
         if (!name->is(Kind::text) || !module->is(Kind::text)) malformed("bad global");
-        push_global(module->text + "." + name->text);
+        push(make_global(module->text, name->text));
         return true;
       }
       case 'R':
@@ -545,17 +603,18 @@ class Unpickler {
         return true;
       }
       case 'i': {  // INST
-        const std::string module(line());
-        const std::string name = module + "." + std::string(line());
-        instance(name, pop_to_mark());
+        const std::string_view module = line();
+        PickleValue* callable = make_global(module, line());
+        instance(callable, pop_to_mark());
         return true;
       }
       case 'o': {  // OBJ
         auto items = pop_to_mark();
         if (items.empty()) malformed("an object without class");
-        const std::string name = items[0]->text;
+        PickleValue* callable = make(Kind::global);
+        set_text(callable, items[0]->text);
         items.erase(items.begin());
-        instance(name, std::move(items));
+        instance(callable, std::move(items));
         return true;
       }
       case 'b':
@@ -584,7 +643,7 @@ class Unpickler {
         return true;  // LONG_BINGET
       case 'P': {     // PERSID
         PickleValue* id = make(Kind::text);
-        id->text = line();
+        set_text(id, line());
         push_persistent(id);
         return true;
       }
@@ -599,10 +658,12 @@ class Unpickler {
   std::string_view bytes_;
   const std::string& source_;
   PickleTree& tree_;
+  MemoryBudget budget_;
   std::size_t at_ = 0;
   std::vector<PickleValue*> stack_;
   std::vector<std::size_t> marks_;
   std::unordered_map<std::uint64_t, PickleValue*> memo_;
+  std::map<std::pair<Kind, std::int64_t>, PickleValue*> constants_;
   std::unordered_map<std::string, std::int64_t> storage_index_;
 };
 

@@ -14,11 +14,10 @@ class MappedFile;
 
 /// Whether the bytes begin like a safetensors file.
 bool looks_like_safetensors(const MappedFile& file);
-/// Adds the tensors of one file to `into`; errors begin with `source`.
+/// Adds the tensors of one file to `into`; errors begin with `source`. As the format has it, the
+/// tensors take every byte after the header once.
 void read_safetensors(const std::shared_ptr<MappedFile>& file, const std::string& source,
                       StateDict& into);
-/// Adds the tensors of all shards an index file names; they must lie beside it.
-void read_safetensors_index(const std::filesystem::path& index, StateDict& into);
 /// Writes float32 and float16 tensors, sorted by name, atomically: the same tensors give the same
 /// bytes.
 void write_safetensors(const std::filesystem::path& path,

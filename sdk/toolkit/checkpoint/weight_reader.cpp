@@ -19,11 +19,20 @@ std::string summarize(const std::vector<std::string>& names, const std::string& 
   return std::to_string(names.size()) + " " + what + " (" + join(shown, ", ") + ")";
 }
 
-/// Counters only training uses; checkpoints from before PyTorch 0.4.1 lack them.
+/// Counters only training uses; checkpoints from before PyTorch 0.4.1 lack the first.
 bool is_bookkeeping(const std::string& name) {
   const std::string suffix = "num_batches_tracked";
-  return name.size() >= suffix.size() &&
-         name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0;
+  return name == "n_averaged" ||
+         (name.size() >= suffix.size() &&
+          name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0);
+}
+
+/// Mean or deviation of the channels, kept by networks that normalise their input themselves.
+bool is_normalisation(const std::string& name, const Tensor& tensor) {
+  const std::string last = name.substr(name.rfind('.') + 1);
+  return tensor.numel() == 3 &&
+         (last == "mean" || last == "std" || last == "pixel_mean" || last == "pixel_std" ||
+          last == "image_mean" || last == "image_std");
 }
 
 }  // namespace
@@ -38,7 +47,8 @@ Tensor WeightReader::parameter(const std::string& name, const Shape& shape) {
   const Tensor found = weights_.get(name);
   read_.insert(name);
   if (!found.defined()) {
-    missing_.push_back(name);
+    const auto unread = weights_.unread.find(name);
+    missing_.push_back(unread == weights_.unread.end() ? name : name + ": " + unread->second);
     return torch::zeros(shape);
   }
   if (found.sizes() != at::IntArrayRef(shape)) {
@@ -58,8 +68,14 @@ Tensor WeightReader::parameter(const std::string& name, const Shape& shape) {
 
 void WeightReader::finish(const std::string& arch, const std::string& advice) {
   std::vector<std::string> unexpected;
-  for (const auto& [name, tensor] : weights_.tensors)
-    if (!read_.count(name) && !is_bookkeeping(name)) unexpected.push_back(name);
+  for (const auto& [name, tensor] : weights_.tensors) {
+    if (read_.count(name) || is_bookkeeping(name)) continue;
+    if (is_normalisation(name, tensor))
+      notes_.push_back(name + " is not used; give model.mean and model.std if the network " +
+                       "normalises its input by it");
+    else
+      unexpected.push_back(name);
+  }
   std::vector<std::string> problems;
   for (const std::string& problem :
        {summarize(missing_, "missing"), summarize(mismatched_, "of another shape"),

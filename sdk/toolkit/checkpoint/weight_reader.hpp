@@ -30,16 +30,19 @@ class WeightReader {
   /// The network knows the name but does not need it.
   void skip(const std::string& name) { read_.insert(name); }
 
-  /// Throws Error(input) in one line if the weights do not fit `arch`; `advice` ends it.
+  /// Throws Error(input) in one line if the weights do not fit `arch`; `advice` ends it. Counters
+  /// of training are passed over, and buffers that normalise the input, with a note.
   void finish(const std::string& arch, const std::string& advice);
   /// Digest of architecture, names and values; defined after finish().
   const std::string& fingerprint() const { return fingerprint_; }
+  /// What finish() passed over, one line each.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   StateDict weights_;
   bool share_;
   std::set<std::string> read_;
-  std::vector<std::string> missing_, mismatched_;
+  std::vector<std::string> missing_, mismatched_, notes_;
   Sha256 digest_;
   std::string fingerprint_;
 };

@@ -1,10 +1,14 @@
 #include "toolkit/checkpoint/zip.hpp"
 
+#include <zlib.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "linex/error.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 namespace {
@@ -21,6 +25,7 @@ constexpr std::size_t kEndSize = 22;
 constexpr std::size_t kEnd64Size = 56;
 constexpr std::size_t kLocatorSize = 20;
 constexpr std::size_t kMaxComment = 65535;
+constexpr std::uint16_t kDeflate = 8;
 
 /// Little-endian numbers of a byte range; reading outside it throws.
 class Bytes {
@@ -81,7 +86,7 @@ Directory find_directory(const Bytes& bytes, std::size_t size) {
 ZipArchive::ZipArchive(const unsigned char* data, std::size_t size, const std::string& source) {
   const Bytes bytes(data, size, source);
   const Directory directory = find_directory(bytes, size);
-  std::uint64_t at = directory.offset;
+  std::uint64_t at = directory.offset, total = 0;
   for (std::uint64_t i = 0; i < directory.count; ++i) {
     bytes.range(at, kCentralSize);
     if (bytes.number<std::uint32_t>(at) != kCentralHeader) bytes.damaged("bad directory entry");
@@ -116,6 +121,8 @@ ZipArchive::ZipArchive(const unsigned char* data, std::size_t size, const std::s
     entry.name.assign(reinterpret_cast<const char*>(bytes.range(at + kCentralSize, name_size)),
                       name_size);
     entry.stored = method == 0;
+    entry.deflated = method == kDeflate;
+    entry.unpacked = unpacked;
     bytes.range(local, kLocalSize);
     if (bytes.number<std::uint32_t>(local) != kLocalHeader) bytes.damaged("bad local header");
     const std::uint64_t content = local + kLocalSize + bytes.number<std::uint16_t>(local + 26) +
@@ -123,6 +130,9 @@ ZipArchive::ZipArchive(const unsigned char* data, std::size_t size, const std::s
     if (entry.stored && packed != unpacked) bytes.damaged("sizes of a stored entry differ");
     entry.data = bytes.range(content, packed);
     entry.size = packed;
+    // Entries that share bytes are how a small archive becomes a large one.
+    total += packed;
+    if (total > size) bytes.damaged("entries overlap");
     entries_.push_back(std::move(entry));
     at += kCentralSize + name_size + extra_size + comment_size;
   }
@@ -135,6 +145,31 @@ const ZipArchive::Entry* ZipArchive::find(const std::string& name) const {
       std::lower_bound(entries_.begin(), entries_.end(), name,
                        [](const Entry& entry, const std::string& key) { return entry.name < key; });
   return found != entries_.end() && found->name == name ? &*found : nullptr;
+}
+
+std::string inflate(const ZipArchive::Entry& entry, MemoryBudget& budget,
+                    const std::string& source) {
+  const auto damaged = [&] {
+    return input_error(source + ": damaged zip archive (entry '" + printable(entry.name) +
+                       "' does not unpack); fetch it again");
+  };
+  if (!entry.deflated || entry.unpacked > std::numeric_limits<uInt>::max() ||
+      entry.size > std::numeric_limits<uInt>::max())
+    throw input_error(source + ": entry '" + printable(entry.name) +
+                      "' is compressed in a way linex does not read; save it uncompressed");
+  budget.take(entry.unpacked);
+  std::string content(entry.unpacked, '\0');
+  z_stream stream{};
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) throw input_error(source + ": zlib failed");
+  stream.next_in = const_cast<Bytef*>(entry.data);
+  stream.avail_in = static_cast<uInt>(entry.size);
+  stream.next_out = reinterpret_cast<Bytef*>(content.data());
+  stream.avail_out = static_cast<uInt>(content.size());
+  const int status = ::inflate(&stream, Z_FINISH);
+  const bool whole = status == Z_STREAM_END && stream.avail_out == 0;
+  inflateEnd(&stream);
+  if (!whole) throw damaged();
+  return content;
 }
 
 }  // namespace linex

@@ -7,7 +7,7 @@
 #include "linex/error.hpp"
 #include "toolkit/base/parallel.hpp"
 
-namespace linex {
+namespace linex::concepts {
 namespace {
 
 /// log(1 + e^z) without overflow.
@@ -255,4 +255,4 @@ Calibration calibrate(const Presence& cosines, const Presence& truth, const Rows
   return result;
 }
 
-}  // namespace linex
+}  // namespace linex::concepts

@@ -1,4 +1,4 @@
-// Fits presence σ(a·(cos + b)) to labelled images (reference.md §1.10).
+// Fits presence σ(a·(cos + b)) to labelled images (docs/methods.md §1.10).
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include "linex/labeler.hpp"
 #include "toolkit/concepts/sigmoid.hpp"
 
-namespace linex {
+namespace linex::concepts {
 
 struct CalibrationOptions {
   int threads = 1;
@@ -41,4 +41,4 @@ Calibration calibrate(const Presence& cosines, const Presence& truth, const Rows
                       const CalibrationOptions& options = {},
                       const std::function<void(std::int64_t)>& tick = {});
 
-}  // namespace linex
+}  // namespace linex::concepts

@@ -1,27 +1,37 @@
-// Concept lists: one concept a line.
+// Names of concepts: lists of them, one a line, and what makes any list of names fit to look up by.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <filesystem>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "linex/context.hpp"
 
 namespace linex {
 
+/// Concepts by names that differ: explanations and simulators know a concept by its name alone.
 struct ConceptList {
-  std::vector<std::string> concepts;  ///< as written, without blank lines; names may repeat
-  std::int64_t blank_lines = 0;       ///< left out
-  std::int64_t duplicates = 0;        ///< concepts that stand further up already; kept
-  std::string first_duplicate;
+  std::vector<std::string> names;                        ///< no two equal, none empty
+  std::unordered_map<std::string, std::string> written;  ///< of names that were not free: "a (2)"
+
+  /// What was written where it is called `name`; `name` itself for any other text.
+  const std::string& text_of(const std::string& name) const {
+    const auto found = written.find(name);
+    return found == written.end() ? name : found->second;
+  }
 };
 
-/// Reads a UTF-8 list with any line ends. Throws Error(input) for a file without a concept or with
-/// a line that is not UTF-8.
-ConceptList read_concept_list(const std::filesystem::path& file);
+/// The one rule for names of concepts, wherever they come from: blanks around them go, the second
+/// "a" becomes "a (2)" (one warning tells how many and the first), and an empty name throws
+/// Error(input) that calls it `item` ("line", "class") and its number from 1. `source` is the file,
+/// for messages.
+ConceptList distinct_names(std::vector<std::string> names, const std::string& source, Logger& log,
+                           const std::string& item = "line");
 
-/// One warning where the list has blank lines or duplicates.
-void report(const ConceptList& list, const std::filesystem::path& file, Logger& log);
+/// distinct_names() of a UTF-8 list with any line ends; empty lines at its end are no names. Throws
+/// Error(input) for a file without a concept or with a line that is not UTF-8.
+ConceptList read_concept_list(const std::filesystem::path& file, Logger& log);
 
 }  // namespace linex

@@ -1,7 +1,9 @@
-// The labeler behind the plugins clip and siglip: presence from embeddings of images and texts.
+// Presence from embeddings of images and texts: the labeler behind clip, siglip and any other
+// family.
 #pragma once
 
-#include <filesystem>
+#include <array>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,65 +13,63 @@
 #include "linex/context.hpp"
 #include "linex/labeler.hpp"
 #include "linex/option.hpp"
+#include "toolkit/concepts/concept_list.hpp"
+#include "toolkit/concepts/image_text_model.hpp"
 #include "toolkit/concepts/sigmoid.hpp"
-#include "toolkit/net/vision_text.hpp"
-#include "toolkit/text/tokenizer.hpp"
 
 namespace linex {
 
-/// Options of both plugins, in the order `inspect` shows them.
+/// Options of EmbeddingLabeler itself.
 inline constexpr std::array kEmbeddingOptions{
-    option::required(
-        option::path("weights", "", "checkpoint in open_clip's, OpenAI's or Hugging Face's form")),
-    option::path("vocabulary", "",
-                 "the tokenizer's file; default: beside the weights (bpe_simple_vocab_16e6.txt.gz "
-                 "or vocab.json for clip, spiece.model for siglip)"),
     option::path("concepts", "", "list of concepts, one a line; not needed for a simulator"),
     option::text("template", "{}", "prompt of a concept, which stands for {}"),
     option::text("a", "auto", "presence = sigmoid(a (cos + b)); auto: published for the model"),
     option::text("b", "auto", "see a; linex calibrate fits both"),
     option::choice("presence", "sigmoid", "sigmoid|cosine",
                    "cosine: as CLIP-Dissect compares (solver clip_dissect)"),
-    option::choice("precision", "float", "float|half",
-                   "half: bfloat16 (CPU) or float16 (GPU) towers, embeddings kept as float16"),
-    option::path("config", "",
-                 "the model's JSON configuration; default: beside the weights, else from shapes"),
-    option::choice("activation", "auto", "auto|gelu|gelu_tanh|quick_gelu",
-                   "of the towers; auto: from the configuration, else by whose names the weights "
-                   "have"),
-    option::integer("image_size", 0, 0, 4096, "pixels; 0: from the checkpoint"),
 };
+
+/// `own` options, those of the model, followed by kEmbeddingOptions.
+template <std::size_t N>
+constexpr std::array<linex_option_spec, N + kEmbeddingOptions.size()> with_embedding_options(
+    const std::array<linex_option_spec, N>& own) {
+  std::array<linex_option_spec, N + kEmbeddingOptions.size()> all{};
+  for (std::size_t i = 0; i < N; ++i) all[i] = own[i];
+  for (std::size_t i = 0; i < kEmbeddingOptions.size(); ++i) all[N + i] = kEmbeddingOptions[i];
+  return all;
+}
 
 /// Embeds the data set's images and concept texts once (cached by content in run.cache) and
 /// generates presence from them. Any text can be asked for.
 class EmbeddingLabeler : public ConceptLabeler {
  public:
-  /// `family` is what the plugin is for: a checkpoint of the other one is an Error(input).
-  EmbeddingLabeler(const PluginContext& context, VisionTextConfig::Family family);
+  /// Reads kEmbeddingOptions; `plugin` is the plugin's name, for messages.
+  EmbeddingLabeler(const PluginContext& context, std::string plugin,
+                   std::unique_ptr<const ImageTextModel> model);
 
   void attach(std::shared_ptr<const DataSet> data) override;
   std::vector<std::string> concepts() const override;
   std::shared_ptr<const Presence> presence() override;
   bool knows(const std::string& text) const override;
   std::shared_ptr<const Presence> presence_of(const std::vector<std::string>& texts) override;
-  /// Of the network, its vocabulary and the list of concepts.
+  /// Of the model, its vocabulary and the list of concepts.
   std::string fingerprint() const override;
 
  private:
-  void open_vocabulary();
   void choose_sigmoid();
   std::string prompt(const std::string& text) const;
   /// Unit-length embeddings of texts (n, E); the ones seen before are not computed again.
   torch::Tensor embed_texts(const std::vector<std::string>& texts);
   torch::Tensor compute_texts(const std::vector<std::string>& texts);
+  /// `embedded`; throws std::logic_error where the model broke its promise.
+  torch::Tensor checked(const torch::Tensor& embedded, std::size_t count) const;
   const torch::Tensor& images();
 
   const PluginContext& context_;
-  bool half_ = false;
-  VisionText model_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  std::string plugin_;
+  std::unique_ptr<const ImageTextModel> model_;
   std::optional<Sigmoid> sigmoid_;  ///< none for cosines
-  std::vector<std::string> concepts_;
+  ConceptList concepts_;
   std::shared_ptr<const DataSet> data_;
   torch::Tensor images_;  ///< (N, E) unit length, once computed
   std::unordered_map<std::string, torch::Tensor> texts_;

@@ -1,4 +1,4 @@
-// From the cosine of an image and a text to presence: σ(a·(cos + b)) (reference.md §1.3).
+// From the cosine of an image and a text to presence: σ(a·(cos + b)) (docs/methods.md §1.3).
 #pragma once
 
 #include <string>

@@ -23,8 +23,8 @@ struct ActivationRequest {
 
 struct Activations {
   std::vector<torch::Tensor> layers;  ///< float32 (N, units), in the order asked
-  torch::Tensor logits;               ///< float32 (N, classes); undefined unless asked for
-  std::int64_t computed = 0;          ///< images that went through the network in this run
+  torch::Tensor logits;       ///< float32 (N, classes); undefined unless asked for and there
+  std::int64_t computed = 0;  ///< images that went through the network in this run
 };
 
 /// Runs `model` over all rows of `data` in batches of run.batch (or the model's own choice), all

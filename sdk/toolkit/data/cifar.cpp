@@ -53,26 +53,30 @@ const char* names_of(CifarLabels labels) {
                                        : kNamesCoarse;
 }
 
-class CifarDataSet final : public DataSet {
+class CifarDataSet final : public ListedDataSet {
  public:
-  CifarDataSet(std::vector<CifarFile> files, std::size_t limit,
-               std::vector<std::string> class_names, std::string part)
-      : files_(std::move(files)), class_names_(std::move(class_names)), part_(std::move(part)) {
+  /// `records` are those of `listing`.
+  CifarDataSet(std::vector<CifarFile> files, const std::vector<CifarRecord>& records,
+               Listing listing, std::vector<std::string> class_names, std::string part)
+      : ListedDataSet(std::move(listing)),
+        files_(std::move(files)),
+        class_names_(std::move(class_names)),
+        part_(std::move(part)) {
     Sha256 digest;
-    for (const auto& file : files_)
-      for (const auto& record : file.records) {
-        if (planes_.size() == limit) break;
-        planes_.push_back(record.planes);
-        labels_.push_back(record.label);
-        digest.add(&record.label, sizeof record.label).add(record.planes, kCifarPixels);
-      }
+    for (const auto& record : records) {
+      planes_.push_back(record.planes);
+      labels_.push_back(record.label);
+      digest.add(&record.label, sizeof record.label).add(record.planes, kCifarPixels);
+    }
     fingerprint_ = digest.hex();
   }
 
   std::int64_t size() const override { return static_cast<std::int64_t>(planes_.size()); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   const std::vector<std::int64_t>& labels() const override { return labels_; }
-  std::string name(std::int64_t row) const override { return part_ + "/" + std::to_string(row); }
+  std::string name(std::int64_t row) const override {
+    return part_ + "/" + std::to_string(listing().rows.at(static_cast<std::size_t>(row)));
+  }
   std::string fingerprint() const override { return fingerprint_; }
 
   torch::Tensor pixels(std::int64_t row) const override {
@@ -125,10 +129,18 @@ std::shared_ptr<DataSet> open_cifar(const DataOptions& options, int classes) {
     paths = find_files(options.root, options.part, classes);
   std::vector<CifarFile> files;
   for (const auto& path : paths) files.push_back(read_cifar_file(path, labels));
-  const std::size_t limit =
-      options.limit > 0 ? static_cast<std::size_t>(options.limit) : std::size_t(-1);
-  return std::make_shared<CifarDataSet>(std::move(files), limit, split(names_of(labels), ' '),
-                                        options.part);
+  std::vector<CifarRecord> all, chosen;
+  std::vector<std::int64_t> classes_of;
+  for (const auto& file : files)
+    for (const auto& record : file.records) {
+      all.push_back(record);
+      classes_of.push_back(record.label);
+    }
+  Listing listing{{}, static_cast<std::int64_t>(all.size())};
+  listing.rows = sample_rows(classes_of, listing.size, options.limit, options.seed);
+  for (const std::int64_t row : listing.rows) chosen.push_back(all[static_cast<std::size_t>(row)]);
+  return std::make_shared<CifarDataSet>(std::move(files), chosen, std::move(listing),
+                                        split(names_of(labels), ' '), options.part);
 }
 
 }  // namespace linex

@@ -1,13 +1,18 @@
 #include "toolkit/data/dataset.hpp"
 
+#include <algorithm>
+#include <map>
+#include <numeric>
+
 #include "linex/error.hpp"
+#include "toolkit/base/random.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/data/formats.hpp"
 
 namespace linex {
 namespace {
 
-/// A data set sorted by class, cut short, silently loses its last classes.
+/// Fewer images than classes.
 void warn_of_lost_classes(const DataSet& data, const DataOptions& options) {
   if (options.limit <= 0 || !options.log || data.labels().empty()) return;
   std::vector<bool> seen(data.class_names().size(), false);
@@ -19,6 +24,35 @@ void warn_of_lost_classes(const DataSet& data, const DataOptions& options) {
 }
 
 }  // namespace
+
+ListedDataSet::~ListedDataSet() = default;
+
+const Listing* listing_of(const DataSet* data) {
+  const auto* listed = dynamic_cast<const ListedDataSet*>(data);
+  return listed ? &listed->listing() : nullptr;
+}
+
+Rows sample_rows(const std::vector<std::int64_t>& labels, std::int64_t n, std::int64_t limit,
+                 std::uint64_t seed) {
+  Rows rows(static_cast<std::size_t>(n));
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  if (limit <= 0 || limit >= n) return rows;
+  Random random(seed);
+  random.shuffle(rows);
+  std::map<std::int64_t, Rows> by_label;
+  for (const std::int64_t row : rows)
+    by_label[labels.empty() ? 0 : labels[static_cast<std::size_t>(row)]].push_back(row);
+  std::vector<Rows> classes;
+  for (auto& [label, members] : by_label) classes.push_back(std::move(members));
+  random.shuffle(classes);  // whose turn it is when the limit is reached
+  Rows chosen;
+  for (std::size_t turn = 0; static_cast<std::int64_t>(chosen.size()) < limit; ++turn)
+    for (const Rows& members : classes)
+      if (turn < members.size() && static_cast<std::int64_t>(chosen.size()) < limit)
+        chosen.push_back(members[turn]);
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
 
 const std::vector<std::string>& data_kinds() {
   static const std::vector<std::string> kinds{"image_folder", "cifar10", "cifar100", "places365",

@@ -18,11 +18,38 @@ struct DataOptions {
   std::filesystem::path root;
   std::string part = "test";     ///< cifar10, cifar100: test or train
   std::string labels = "fine";   ///< cifar100: fine (100 classes) or coarse (20)
-  std::int64_t limit = 0;        ///< only the first rows, 0 = all
+  std::int64_t limit = 0;        ///< at most this many rows, chosen by sample_rows(); 0 = all
+  std::uint64_t seed = 0;        ///< of that choice
   bool skip_unreadable = false;  ///< data.on_error=skip
   int threads = 1;
   Logger* log = nullptr;  ///< where warnings go; may be null
 };
+
+/// Where the rows of a data set stand in the listing of everything its files hold: another place
+/// once rows were left out. Lists of row ids made elsewhere, as published splits are, mean the
+/// listing.
+struct Listing {
+  Rows rows;              ///< ascending; row i of the data set is row rows[i] of the listing
+  std::int64_t size = 0;  ///< of the listing
+};
+
+/// A data set that knows its listing; open_data_set() gives such.
+class ListedDataSet : public DataSet {
+ public:
+  explicit ListedDataSet(Listing listing) : listing_(std::move(listing)) {}
+  ~ListedDataSet() override;
+  const Listing& listing() const { return listing_; }
+
+ private:
+  Listing listing_;
+};
+/// The listing behind `data`, null where it knows none.
+const Listing* listing_of(const DataSet* data);
+
+/// `limit` of the n rows (all where it is 0 or more than n), ascending: seeded, and as many of each
+/// class as the classes have. `labels` is one a row, or empty.
+Rows sample_rows(const std::vector<std::int64_t>& labels, std::int64_t n, std::int64_t limit,
+                 std::uint64_t seed);
 
 /// image_folder, cifar10, cifar100, places365, csv.
 const std::vector<std::string>& data_kinds();

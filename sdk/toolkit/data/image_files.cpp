@@ -38,11 +38,12 @@ Scan scan_file(const ImageFile& file, bool decode) {
   return scan;
 }
 
-class FileDataSet final : public DataSet {
+class FileDataSet final : public ListedDataSet {
  public:
-  FileDataSet(std::vector<ImageFile> files, std::vector<std::string> class_names,
+  FileDataSet(std::vector<ImageFile> files, Listing listing, std::vector<std::string> class_names,
               std::string fingerprint)
-      : files_(std::move(files)),
+      : ListedDataSet(std::move(listing)),
+        files_(std::move(files)),
         class_names_(std::move(class_names)),
         fingerprint_(std::move(fingerprint)) {
     if (class_names_.empty()) return;
@@ -70,10 +71,24 @@ class FileDataSet final : public DataSet {
   std::string fingerprint_;
 };
 
+/// The files that data.limit leaves, and which `rows` they are.
+std::vector<ImageFile> sampled(std::vector<ImageFile> files, bool classes,
+                               const DataOptions& options, Rows& rows) {
+  std::vector<std::int64_t> labels;
+  if (classes)
+    for (const auto& file : files) labels.push_back(file.label);
+  rows = sample_rows(labels, static_cast<std::int64_t>(files.size()), options.limit, options.seed);
+  std::vector<ImageFile> kept;
+  for (const std::int64_t row : rows)
+    kept.push_back(std::move(files[static_cast<std::size_t>(row)]));
+  return kept;
+}
+
 /// Throws, or warns about and drops, files that cannot be read.
-void settle_failures(std::vector<ImageFile>& files, std::vector<Scan>& scans,
+void settle_failures(std::vector<ImageFile>& files, Rows& rows, std::vector<Scan>& scans,
                      const DataOptions& options) {
   std::vector<ImageFile> kept_files;
+  Rows kept_rows;
   std::vector<Scan> kept_scans;
   std::vector<std::string> failures;
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -82,6 +97,7 @@ void settle_failures(std::vector<ImageFile>& files, std::vector<Scan>& scans,
       continue;
     }
     kept_files.push_back(std::move(files[i]));
+    kept_rows.push_back(rows[i]);
     kept_scans.push_back(std::move(scans[i]));
   }
   if (!failures.empty() && !options.skip_unreadable)
@@ -99,6 +115,7 @@ void settle_failures(std::vector<ImageFile>& files, std::vector<Scan>& scans,
                            " more unreadable images skipped");
   }
   files = std::move(kept_files);
+  rows = std::move(kept_rows);
   scans = std::move(kept_scans);
 }
 
@@ -107,14 +124,14 @@ void settle_failures(std::vector<ImageFile>& files, std::vector<Scan>& scans,
 std::shared_ptr<DataSet> make_file_data_set(std::vector<ImageFile> files,
                                             std::vector<std::string> class_names,
                                             const DataOptions& options) {
-  if (options.limit > 0 && options.limit < static_cast<std::int64_t>(files.size()))
-    files.resize(static_cast<std::size_t>(options.limit));
+  Listing listing{{}, static_cast<std::int64_t>(files.size())};
+  files = sampled(std::move(files), !class_names.empty(), options, listing.rows);
   std::vector<Scan> scans(files.size());
   parallel_for(static_cast<std::int64_t>(files.size()), options.threads, [&](std::int64_t i) {
     const auto row = static_cast<std::size_t>(i);
     scans[row] = scan_file(files[row], options.skip_unreadable);
   });
-  settle_failures(files, scans, options);
+  settle_failures(files, listing.rows, scans, options);
   if (files.empty()) throw input_error("no readable image under " + options.root.string());
 
   Sha256 digest;
@@ -122,7 +139,8 @@ std::shared_ptr<DataSet> make_file_data_set(std::vector<ImageFile> files,
     digest.add(scans[i].digest);
     digest.add(class_names.empty() ? "" : std::to_string(files[i].label));
   }
-  return std::make_shared<FileDataSet>(std::move(files), std::move(class_names), digest.hex());
+  return std::make_shared<FileDataSet>(std::move(files), std::move(listing), std::move(class_names),
+                                       digest.hex());
 }
 
 }  // namespace linex

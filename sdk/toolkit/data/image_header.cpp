@@ -1,5 +1,6 @@
 #include "toolkit/data/image_header.hpp"
 
+#include <algorithm>
 #include <cctype>
 #include <cstring>
 #include <optional>
@@ -11,6 +12,12 @@ namespace {
 
 // Pillow raises DecompressionBombError above this (PIL.Image.MAX_IMAGE_PIXELS * 2).
 constexpr std::int64_t kMaxPixels = 178956970;
+
+/// A decoder goes over the whole picture once a scan, and a scan can take a dozen bytes. Real files
+/// have up to about 30; more are allowed while they cost less than one pass over the largest image
+/// for each of those.
+constexpr std::int64_t kUsualScans = 32;
+constexpr std::int64_t kMaxScanPixels = std::int64_t{1} << 31;
 
 Error unreadable(const std::string& name, const std::string& why) {
   return input_error("cannot read image " + name + ": " + why);
@@ -61,6 +68,7 @@ ImageHeader walk_jpeg(const Bytes& file) {
   ImageHeader header;
   header.format = ImageFormat::jpeg;
   std::size_t at = 2;
+  std::int64_t scans = 0;
   while (true) {
     if (at >= file.size()) throw file.truncated();
     const void* found = std::memchr(file.at(at), 0xff, file.size() - at);
@@ -81,8 +89,13 @@ ImageHeader walk_jpeg(const Bytes& file) {
       header.height = file.big(at + 3, 2);
       header.width = file.big(at + 5, 2);
     }
+    scans += marker == 0xda;
     at += length;
   }
+  if (scans > kUsualScans &&
+      scans * header.width > kMaxScanPixels / std::max<std::int64_t>(header.height, 1))
+    throw unreadable(file.name(), "a JPEG of " + std::to_string(scans) +
+                                      " scans would take minutes to decode; save it again");
   return header;
 }
 

@@ -38,7 +38,6 @@ RowStore::RowStore(RowStoreOptions options, Logger& log)
   folder_ = options_.cache / options_.kind / id_;
   try {
     fs::create_directories(folder_);
-    if (!fs::exists(folder_ / "key.txt")) write_file_atomic(folder_ / "key.txt", options_.key);
   } catch (const std::exception& failure) {
     log_.warning(std::string("run.cache cannot be used: ") + failure.what());
     folder_.clear();
@@ -142,6 +141,12 @@ void RowStore::lock(const PluginContext& context) {
       std::error_code ignored;
       fs::remove(it->path(), ignored);
     }
+  // For people. Only here: without the lock, another run would take it for one of those files.
+  try {
+    if (!fs::exists(folder_ / "key.txt")) write_file_atomic(folder_ / "key.txt", options_.key);
+  } catch (const std::exception& error) {
+    log_.debug(error.what());
+  }
 }
 
 torch::Tensor stored_rows(const RowStoreOptions& options, const PluginContext& context,

@@ -7,10 +7,9 @@
 #include <optional>
 
 #include "linex/error.hpp"
-#include "toolkit/base/npy.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/base/text.hpp"
-#include "toolkit/checkpoint/weights.hpp"
+#include "toolkit/checkpoint/arrays.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -18,11 +17,14 @@ namespace fs = std::filesystem;
 namespace {
 
 Rows read_ids(const fs::path& folder, const std::string& part, std::int64_t n) {
-  fs::path path = folder / (part + "_ids.npy");
-  const fs::path published = folder / (part + "_ids.pt");
-  std::error_code ignored;
-  if (!fs::exists(path, ignored) && fs::exists(published, ignored)) path = published;
-  const torch::Tensor ids = path == published ? load_tensor(path) : map_npy(path);
+  fs::path path;
+  for (const char* extension : {".npy", ".npz", ".pt", ".safetensors"}) {
+    std::error_code ignored;
+    const fs::path candidate = folder / (part + "_ids" + extension);
+    if (path.empty() || (!fs::exists(path, ignored) && fs::exists(candidate, ignored)))
+      path = candidate;
+  }
+  const torch::Tensor ids = read_array(path.string());
   if (ids.dim() != 1 || !c10::isIntegralType(ids.scalar_type(), /*includeBool=*/false))
     throw input_error(path.string() + " is not a list of integers");
   const torch::Tensor wide = ids.to(torch::kInt64).contiguous();
@@ -48,12 +50,38 @@ void check_disjoint(const Rows& a, const Rows& b, const std::string& names,
                       " is in both " + names);
 }
 
-Split read_split(const fs::path& folder, std::int64_t n) {
+/// Rows of the listing as rows of the data; what the data left out is counted in `lost`.
+Rows kept_ids(const Rows& ids, const Listing& listing, const fs::path& folder,
+              const std::string& part, std::int64_t& lost) {
+  Rows kept;
+  for (const std::int64_t id : ids) {
+    const auto found = std::lower_bound(listing.rows.begin(), listing.rows.end(), id);
+    if (found == listing.rows.end() || *found != id)
+      ++lost;
+    else
+      kept.push_back(found - listing.rows.begin());
+  }
+  if (kept.empty())
+    throw input_error(folder.string() + ": none of the rows of part " + part +
+                      " is left after data.limit or data.on_error=skip");
+  return kept;
+}
+
+Split read_split(const fs::path& folder, std::int64_t n, const Listing* listing, Logger* log) {
+  if (listing) n = listing->size;
   Split split{read_ids(folder, "train", n), read_ids(folder, "val", n),
               read_ids(folder, "test", n)};
   check_disjoint(split.train, split.val, "train and val", folder);
   check_disjoint(split.train, split.test, "train and test", folder);
   check_disjoint(split.val, split.test, "val and test", folder);
+  if (!listing || static_cast<std::int64_t>(listing->rows.size()) == n) return split;
+  std::int64_t lost = 0;
+  split = {kept_ids(split.train, *listing, folder, "train", lost),
+           kept_ids(split.val, *listing, folder, "val", lost),
+           kept_ids(split.test, *listing, folder, "test", lost)};
+  if (lost > 0 && log)
+    log->warning(folder.string() + ": " + std::to_string(lost) +
+                 " of its rows are of images that data.limit or data.on_error=skip left out");
   return split;
 }
 
@@ -93,7 +121,10 @@ Split draw_split(const std::array<double, 3>& fractions, const std::string& text
   for (Rows* part : {&split.train, &split.val, &split.test}) {
     if (part->empty())
       throw input_error("data.split=" + text + " leaves a part of the " + std::to_string(n) +
-                        " rows empty; use more images or other fractions");
+                        " rows empty (" + std::to_string(split.train.size()) + " train, " +
+                        std::to_string(split.val.size()) + " val, " +
+                        std::to_string(split.test.size()) +
+                        " test); use more images or other fractions");
     std::sort(part->begin(), part->end());
   }
   return split;
@@ -101,13 +132,15 @@ Split draw_split(const std::array<double, 3>& fractions, const std::string& text
 
 }  // namespace
 
-Split make_split(const std::string& text, std::int64_t n, std::uint64_t seed) {
+Split make_split(const std::string& text, std::int64_t n, std::uint64_t seed,
+                 const Listing* listing, Logger* log) {
   if (const auto fractions = parse_fractions(text)) return draw_split(*fractions, text, n, seed);
-  if (std::error_code ignored; fs::is_directory(text, ignored)) return read_split(text, n);
-  throw usage_error(
-      "data.split=" + text +
-      " is neither a folder with {train,val,test}_ids.{npy,pt} nor three fractions such "
-      "as 0.7,0.1,0.2");
+  if (std::error_code ignored; fs::is_directory(text, ignored))
+    return read_split(text, n, listing, log);
+  throw usage_error("data.split=" + text +
+                    " is neither a folder with {train,val,test}_ids.{npy,npz,pt,safetensors} nor "
+                    "three fractions such "
+                    "as 0.7,0.1,0.2");
 }
 
 }  // namespace linex

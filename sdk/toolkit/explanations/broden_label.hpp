@@ -1,4 +1,4 @@
-// Names of Broden's labels (reference.md §1.15, §2.2).
+// Names of Broden's labels (docs/methods.md §1.15, §2.2).
 #pragma once
 
 #include <set>

@@ -18,7 +18,8 @@ namespace linex {
 
 namespace {
 
-/// Published files have ten slots (reference.md §1.7); more are written only where they are used.
+/// Published files have ten slots (docs/methods.md §1.7); more are written only where they are
+/// used.
 constexpr std::size_t kSlots = 10;
 
 bool parse_number(std::string_view text, double& value) {
@@ -236,7 +237,7 @@ ExplanationTable read_explanation_table(const std::filesystem::path& path,
   CsvTable& table = result.table;
   for (auto& row : table.rows)
     for (auto& cell : row)
-      if (!is_utf8(cell)) cell = to_utf8(cell);
+      if (!is_utf8(cell)) cell = decode_text(cell);
   const Columns columns = find_columns(table, path, result.layout);
   const bool tally = result.layout == ExplanationLayout::tally;
   const std::set<std::string> labels =

@@ -1,7 +1,8 @@
-// Files of explanations: our explanations.csv (reference.md §1.7) and the published layouts.
+// Files of explanations: our explanations.csv (docs/methods.md §1.7) and the published layouts.
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ struct ExplanationFile {
   std::vector<Explanation> explanations;
   std::vector<std::string> layers;  ///< one an explanation; "" where the file names none
   std::vector<ScoreColumn> scores;  ///< score columns found in the file, in its order
+  /// ScoreColumn::sanity by layer and score, where it was tested; not part of the file.
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity = {};
 };
 
 /// Writes `layer,unit,val correlation,weight0,concept0,…,bias`, the score columns and a last column
@@ -39,7 +42,7 @@ struct ExplanationTable {
   ExplanationFile content;
 };
 
-/// Reads files of write_explanations and the published ones. Their peculiarities (reference.md
+/// Reads files of write_explanations and the published ones. Their peculiarities (docs/methods.md
 /// §1.16): unused slots hold weight 0 and concept "0", or nothing; a concept really called "0" has
 /// a weight; "nan", "null" and "none" are words; "-" is a score not computed yet; bytes that are
 /// not UTF-8 are Windows-1252. A tally's units become 0-based and its labels plain words

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "toolkit/base/parallel.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 
@@ -17,10 +18,12 @@ Simulation::Simulation(const std::vector<Explanation>& explanations, ConceptLabe
     const auto found = column_of.find(text);
     if (found != column_of.end()) return found->second;
     std::int64_t index = -1;
-    if (simulator.knows(text)) {
-      index = static_cast<std::int64_t>(texts.size());
-      texts.push_back(text);
-    }
+    // Simulators have no blanks around their names; a file may.
+    for (const std::string& known : {text, trim(text)})
+      if (index < 0 && simulator.knows(known)) {
+        index = static_cast<std::int64_t>(texts.size());
+        texts.push_back(known);
+      }
     return column_of.emplace(text, index).first->second;
   };
 
@@ -52,12 +55,28 @@ Simulation::Simulation(const std::vector<Explanation>& explanations, ConceptLabe
 }
 
 torch::Tensor Simulation::predict(const Rows& rows, int threads, std::int64_t memory_bytes) const {
+  return predict(rows, 0, columns_.size(), threads, memory_bytes);
+}
+
+torch::Tensor Simulation::predict(const Rows& rows, std::size_t begin_unit, std::size_t end_unit,
+                                  int threads, std::int64_t memory_bytes) const {
   const auto n = static_cast<std::int64_t>(rows.size()),
-             k = static_cast<std::int64_t>(columns_.size());
+             k = static_cast<std::int64_t>(end_unit - begin_unit);
   auto predicted = torch::full({n, k}, kNone, torch::kFloat32);
-  if (!presence_) return predicted;
+  // Concepts in the order of their first use; place_of[c] is where a tile holds concept c.
+  std::vector<std::int64_t> used;
+  std::vector<std::int64_t> place_of(static_cast<std::size_t>(presence_ ? presence_->cols() : 0),
+                                     -1);
+  for (std::size_t i = begin_unit; i < end_unit; ++i)
+    for (const auto& term : columns_[i].terms) {
+      std::int64_t& place = place_of[static_cast<std::size_t>(term.first)];
+      if (place >= 0) continue;
+      place = static_cast<std::int64_t>(used.size());
+      used.push_back(term.first);
+    }
+  if (used.empty()) return predicted;
   float* out = predicted.data_ptr<float>();
-  const std::int64_t cols = presence_->cols();
+  const auto cols = static_cast<std::int64_t>(used.size());
   const std::int64_t row_bytes =
       std::max<std::int64_t>(cols, 1) * static_cast<std::int64_t>(sizeof(float));
   const std::int64_t tile =
@@ -65,15 +84,17 @@ torch::Tensor Simulation::predict(const Rows& rows, int threads, std::int64_t me
   parallel_for((n + tile - 1) / tile, threads, [&](std::int64_t t) {
     const std::int64_t begin = t * tile, count = std::min(tile, n - begin);
     std::vector<float> presence(static_cast<std::size_t>(count * cols));
-    presence_->read(Ids(rows.data() + begin, count), Columns::all(), presence.data());
+    presence_->read(Ids(rows.data() + begin, count), Columns(used), presence.data());
     for (std::int64_t i = 0; i < count; ++i) {
       const float* p = presence.data() + i * cols;
       float* row = out + (begin + i) * k;
       for (std::int64_t j = 0; j < k; ++j) {
-        if (status_[static_cast<std::size_t>(j)] != Status::ok) continue;
-        const Column& column = columns_[static_cast<std::size_t>(j)];
+        const std::size_t unit = begin_unit + static_cast<std::size_t>(j);
+        if (status_[unit] != Status::ok) continue;
+        const Column& column = columns_[unit];
         double sum = column.bias;
-        for (const auto& [index, weight] : column.terms) sum += weight * p[index];
+        for (const auto& [index, weight] : column.terms)
+          sum += weight * p[place_of[static_cast<std::size_t>(index)]];
         row[j] = static_cast<float>(sum);
       }
     }

@@ -1,4 +1,4 @@
-// Simulation: a unit's activation predicted from its explanation alone (reference.md §1.8).
+// Simulation: a unit's activation predicted from its explanation alone (docs/methods.md §1.8).
 #pragma once
 
 #include <torch/types.h>
@@ -26,6 +26,9 @@ class Simulation {
   /// Predicted activations float32 (rows, explanations); columns without a prediction are NaN.
   /// Presence is read tile by tile within `memory_bytes`.
   torch::Tensor predict(const Rows& rows, int threads, std::int64_t memory_bytes) const;
+  /// Of explanations [begin, end) alone: (rows, end - begin). Reads only the concepts they use.
+  torch::Tensor predict(const Rows& rows, std::size_t begin, std::size_t end, int threads,
+                        std::int64_t memory_bytes) const;
 
  private:
   struct Column {

@@ -13,11 +13,13 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 
 #include "linex/error.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/concepts/matrix_presence.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -189,15 +191,21 @@ Json Exchange::give(const std::string& name, const torch::Tensor& tensor) const 
 Json Exchange::give(const std::string& name, const Presence& presence,
                     const PluginContext& context) const {
   const std::int64_t rows = presence.rows(), cols = presence.cols();
+  fs::path mapped;
+  if (const auto* whole = ability<WholeMatrix>(presence))
+    if (whole->matrix().scalar_type() == torch::kFloat32) mapped = mapped_from(whole->matrix());
   const auto row_bytes = static_cast<std::uint64_t>(cols) * sizeof(float);
   const fs::path path =
-      room_for(name + ".npy", static_cast<std::uint64_t>(rows) * row_bytes + kHeader);
+      !mapped.empty()
+          ? mapped
+          : room_for(name + ".npy", static_cast<std::uint64_t>(rows) * row_bytes + kHeader);
   const std::int64_t most =
       std::clamp<std::int64_t>(context.run().memory_bytes / 8, 1 << 16, 1 << 25);
   const std::int64_t at_once = std::clamp<std::int64_t>(
       most / std::max<std::int64_t>(1, static_cast<std::int64_t>(row_bytes)), 1,
       std::max<std::int64_t>(1, rows));
-  NpyWriter writer(path, {rows, cols}, false);
+  std::optional<NpyWriter> writer;
+  if (mapped.empty()) writer.emplace(path, std::vector<std::int64_t>{rows, cols}, false);
   torch::Tensor block = torch::empty({at_once, cols});
   std::vector<std::int64_t> ids;
   for (std::int64_t begin = 0; begin < rows; begin += at_once) {
@@ -205,10 +213,11 @@ Json Exchange::give(const std::string& name, const Presence& presence,
     const std::int64_t n = std::min(at_once, rows - begin);
     ids.resize(static_cast<std::size_t>(n));
     std::iota(ids.begin(), ids.end(), begin);
+    // A file as it is is read, too: that finds what is not finite.
     presence.read(ids, Columns::all(), block.data_ptr<float>());
-    writer.append(block.narrow(0, 0, n));
+    if (writer) writer->append(block.narrow(0, 0, n));
   }
-  writer.finish();
+  if (writer) writer->finish();
   return {{"file", path.string()}, {"dtype", "float32"}, {"shape", {rows, cols}}};
 }
 

@@ -37,7 +37,7 @@ class Exchange {
   /// A tensor made by map_npy is given as the file it was mapped from; any other is written to
   /// NAME.npy.
   nlohmann::json give(const std::string& name, const torch::Tensor& tensor) const;
-  /// Writes all rows, in blocks within `context`'s memory.
+  /// All rows, in blocks within `context`'s memory; likewise the file itself where it is one.
   nlohmann::json give(const std::string& name, const Presence& presence,
                       const PluginContext& context) const;
   /// Writes NAME.json.

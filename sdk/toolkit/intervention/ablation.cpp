@@ -5,7 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
-namespace linex {
+namespace linex::intervention {
 
 namespace {
 
@@ -278,4 +278,4 @@ double ablation_score(const torch::Tensor& simulated, const torch::Tensor& avera
   return total > 0 ? 1 - effect(simulated) / total : kNan;
 }
 
-}  // namespace linex
+}  // namespace linex::intervention

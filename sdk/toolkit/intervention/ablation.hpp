@@ -1,5 +1,5 @@
-// Ablation scoring (reference.md §1.9): how much of a unit's effect on the loss does its simulated
-// activation preserve? The arithmetic, apart from where the logits come from.
+// Ablation scoring (docs/methods.md §1.9): how much of a unit's effect on the loss does its
+// simulated activation preserve? The arithmetic, apart from where the logits come from.
 #pragma once
 
 #include <torch/types.h>
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace linex {
+namespace linex::intervention {
 
 /// log p / (1 - p) of each row's label, float64 (n), from logits / temperature. `logits` is
 /// floating (n, classes), `labels` int64 (n) within [0, classes). The loss as it should be kept and
@@ -111,4 +111,4 @@ torch::Tensor normalise_simulation(const torch::Tensor& simulated, double mean, 
 double ablation_score(const torch::Tensor& simulated, const torch::Tensor& averaged,
                       const torch::Tensor& original);
 
-}  // namespace linex
+}  // namespace linex::intervention

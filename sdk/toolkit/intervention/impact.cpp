@@ -7,6 +7,7 @@
 
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/intervention/ablation.hpp"
+#include "toolkit/math/column_stats.hpp"
 
 namespace linex {
 
@@ -18,7 +19,7 @@ RemovalEffect remove_linear(const torch::Tensor& logits, const torch::Tensor& la
                             const torch::Tensor& activation, const torch::Tensor& weight,
                             double temperature) {
   const auto without = torch::addr(logits, activation, weight, 1, -1);
-  return {loss, cross_entropy_rows(without, labels, temperature), correct,
+  return {loss, intervention::cross_entropy_rows(without, labels, temperature), correct,
           without.argmax(1).eq(labels).to(torch::kUInt8)};
 }
 
@@ -76,7 +77,7 @@ std::vector<std::vector<double>> measure_impact(const VariantJob& job,
     const auto labels = labels_of(*job.data, rows);
     check_labels(labels, weight.size(0));
     const auto logits = torch::addmm(head.bias.to(torch::kCPU), activations, weight.t());
-    const auto loss = cross_entropy_rows(logits, labels, temperature);
+    const auto loss = intervention::cross_entropy_rows(logits, labels, temperature);
     const auto correct = logits.argmax(1).eq(labels).to(torch::kUInt8);
     parallel_for(
         static_cast<std::int64_t>(units.size()), context.run().threads, [&](std::int64_t i) {
@@ -105,12 +106,12 @@ std::vector<std::vector<double>> measure_impact(const VariantJob& job,
     for (std::size_t i = begin; i < end; ++i) variants.push_back({units[i], zeros});
     const auto outcome =
         run_variants("impact of " + job.layer, removal, rows, variants, temperature, context);
-    const auto plain = loss_of(outcome.plain);
+    const auto plain = intervention::loss_of(outcome.plain);
     parallel_for(static_cast<std::int64_t>(end - begin), context.run().threads,
                  [&](std::int64_t i) {
                    const std::size_t at = begin + static_cast<std::size_t>(i);
                    shares[at] = impact_shares(activations.select(1, units[at]),
-                                              {plain, loss_of(outcome.variants[i]),
+                                              {plain, intervention::loss_of(outcome.variants[i]),
                                                outcome.plain_correct, outcome.variants_correct[i]},
                                               cuts);
                  });
@@ -119,12 +120,12 @@ std::vector<std::vector<double>> measure_impact(const VariantJob& job,
 }
 
 std::vector<std::int64_t> dead_units(const torch::Tensor& activations,
-                                     const std::vector<std::int64_t>& units, double threshold) {
+                                     const std::vector<std::int64_t>& units) {
   std::vector<std::int64_t> dead;
   if (activations.size(0) == 0) return dead;
-  const auto largest = activations.amax(0);
+  const auto low = activations.amin(0), high = activations.amax(0);
   for (const auto unit : units)
-    if (largest[unit].item<float>() < threshold) dead.push_back(unit);
+    if (!varies(low[unit].item<float>(), high[unit].item<float>())) dead.push_back(unit);
   return dead;
 }
 

@@ -1,5 +1,5 @@
-// Where in its activation range does a unit matter, and which units are dead? (reference.md §1.11,
-// §1.13)
+// Where in its activation range does a unit matter, and which units are dead? (docs/methods.md
+// §1.11, §1.13)
 #pragma once
 
 #include <torch/types.h>
@@ -37,8 +37,10 @@ std::vector<std::vector<double>> measure_impact(const VariantJob& job,
                                                 const std::vector<double>& cuts, double temperature,
                                                 const PluginContext& context);
 
-/// Units whose largest activation over all rows is below `threshold` (published: 0.01).
+/// Units of float32 (N, K) activations that do not vary over all rows
+/// (toolkit/math/column_stats.hpp, varies()): those that a solver calls dead. The published rule,
+/// largest activation below 0.01, is about one scale of networks only.
 std::vector<std::int64_t> dead_units(const torch::Tensor& activations,
-                                     const std::vector<std::int64_t>& units, double threshold);
+                                     const std::vector<std::int64_t>& units);
 
 }  // namespace linex

@@ -88,7 +88,8 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
     const auto classes = labels.narrow(0, begin, size);
     const auto plain = tail->logits(output).to(torch::kCPU);
     check_labels(classes, plain.size(1));
-    result.plain.narrow(0, begin, size).copy_(log_odds_rows(plain, classes, temperature));
+    result.plain.narrow(0, begin, size)
+        .copy_(intervention::log_odds_rows(plain, classes, temperature));
     result.plain_correct.narrow(0, begin, size).copy_(correct(plain, classes));
 
     // A stacked pass holds a few copies of this layer's output; later layers are rarely larger.
@@ -105,7 +106,8 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
       const auto place = [&](torch::Tensor& matrix) {
         return matrix.narrow(0, first, some).narrow(1, begin, size);
       };
-      place(result.variants).copy_(log_odds_rows(logits, wanted, temperature).view({some, size}));
+      place(result.variants)
+          .copy_(intervention::log_odds_rows(logits, wanted, temperature).view({some, size}));
       place(result.variants_correct).copy_(correct(logits, wanted).view({some, size}));
       progress->advance(some * size);
     }
@@ -118,7 +120,12 @@ torch::Tensor plain_logits(const VariantJob& job, const Rows& rows, const Plugin
   auto loader = load(job, rows, context);
   for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
     check_cancelled(context);
-    all.push_back(job.model.forward(batch.images, {}, true).logits.to(torch::kCPU));
+    const torch::Tensor logits = job.model.forward(batch.images, {}, true).logits;
+    if (!logits.defined())
+      throw input_error(
+          "the network has no logits, which removing units is measured by; give the "
+          "whole network with its head");
+    all.push_back(logits.to(torch::kCPU));
   }
   return torch::cat(all);
 }

@@ -91,10 +91,17 @@ ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads,
   return stats;
 }
 
-std::vector<std::int64_t> present_concepts(const ColumnStats& stats) {
+bool varies(float low, float high) {
+  constexpr double kRounding = 1e-6;
+  const double size =
+      std::max(std::fabs(static_cast<double>(low)), std::fabs(static_cast<double>(high)));
+  return static_cast<double>(high) - static_cast<double>(low) > kRounding * size;
+}
+
+std::vector<std::int64_t> present_concepts(const ColumnStats& stats, double least) {
   std::vector<std::int64_t> concepts;
   for (std::size_t j = 0; j < stats.mean.size(); ++j)
-    if (stats.top_mean[j] >= 0.5 && stats.std[j] >= 1e-5)
+    if (stats.top_mean[j] >= least && stats.std[j] >= 1e-5)
       concepts.push_back(static_cast<std::int64_t>(j));
   return concepts;
 }

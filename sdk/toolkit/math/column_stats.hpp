@@ -26,8 +26,13 @@ struct ColumnStats {
 ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads,
                          const Tick& tick = {});
 
-/// Concepts worth explaining with: mean of the five largest ≥ 0.5 and std ≥ 1e-5 (reference.md
-/// §1.4), ascending.
-std::vector<std::int64_t> present_concepts(const ColumnStats& stats);
+/// Whether values between `low` and `high` differ by more than float rounding at their own size.
+/// The one meaning of a dead unit, whatever its network's scale: one that does not vary over all
+/// images.
+bool varies(float low, float high);
+
+/// Concepts worth explaining with: mean of the five largest ≥ `least` (published: 0.5) and
+/// std ≥ 1e-5 (docs/methods.md §1.4), ascending.
+std::vector<std::int64_t> present_concepts(const ColumnStats& stats, double least);
 
 }  // namespace linex

@@ -8,7 +8,7 @@
 
 namespace linex {
 
-/// minimise ½·mean((y − Xw)²) + l1·‖w‖₁ + ½·l2·‖w‖² over w (reference.md §1.5.3)
+/// minimise ½·mean((y − Xw)²) + l1·‖w‖₁ + ½·l2·‖w‖² over w (docs/methods.md §1.5.3)
 struct ElasticNetOptions {
   double l1 = 0.05;                ///< λα
   double l2 = 0.01 * 0.05 / 0.99;  ///< λ(1 − α)
@@ -47,7 +47,7 @@ std::vector<SparseFit> fit_elastic_net(Gram& gram, const std::vector<UnitMoments
                                        const std::vector<SparseFit>& warm = {});
 
 /// Concepts by signed weight, descending; zeros keep their order between positive and negative
-/// ones (reference.md §1.5.6). The first `count` of them.
+/// ones (docs/methods.md §1.5.6). The first `count` of them.
 std::vector<std::int64_t> ranking(const SparseFit& fit, std::int64_t concepts, std::int64_t count);
 
 }  // namespace linex

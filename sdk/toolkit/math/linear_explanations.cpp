@@ -1,5 +1,7 @@
 #include "toolkit/math/linear_explanations.hpp"
 
+#include "toolkit/base/text.hpp"
+
 namespace linex {
 
 namespace {
@@ -39,6 +41,16 @@ void set_terms(const Regression& regression, const std::vector<std::string>& nam
 }
 
 }  // namespace
+
+void report_concepts(const Regression& regression, std::size_t concepts, double min_presence,
+                     Logger& log, SolveReport& report) {
+  report.figures["concepts_kept"] = static_cast<double>(regression.concept_count());
+  report.figures["concepts_rare"] = static_cast<double>(regression.rare_concepts());
+  if (regression.rare_concepts() > 0)
+    log.info(std::to_string(regression.rare_concepts()) + " of " + std::to_string(concepts) +
+             " concepts are left out: their five largest presences average below " +
+             format_number(min_presence) + " (solver.min_presence)");
+}
 
 std::vector<SparseFit> rank(Regression& regression, const HeldOut& validation, std::int64_t begin,
                             std::int64_t end, const LinearOptions& options, int threads) {

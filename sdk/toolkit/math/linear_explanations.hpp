@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "linex/context.hpp"
 #include "linex/data.hpp"
+#include "linex/solver.hpp"
 #include "toolkit/math/elastic_net.hpp"
 #include "toolkit/math/held_out.hpp"
 #include "toolkit/math/regression.hpp"
@@ -20,6 +22,11 @@ struct LinearOptions {
   std::int64_t path = 0;  ///< values of lambda tried from 1 down to `lambda`; 0: that one alone
   SearchOptions search;
 };
+
+/// Says which concepts the regression left out: figures "concepts_kept" and "concepts_rare" of the
+/// report, and a message where rare ones were among them.
+void report_concepts(const Regression& regression, std::size_t concepts, double min_presence,
+                     Logger& log, SolveReport& report);
 
 /// Units [begin, end) of the regression, in order. `fits[i]` ranked unit begin + i.
 std::vector<Explanation> assemble(const Regression& regression,

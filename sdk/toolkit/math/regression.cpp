@@ -2,10 +2,12 @@
 
 #include <ATen/ops/empty.h>
 
+#include <limits>
 #include <numeric>
 
 #include "linex/error.hpp"
 #include "toolkit/base/parallel.hpp"
+#include "toolkit/base/text.hpp"
 
 namespace linex {
 
@@ -87,12 +89,12 @@ void Regression::survey(const RegressionInput& input, const Tick& tick) {
   const Rows all = every_row(input.activations.size(0));
   const ColumnStats overall = column_stats(activations_, all, threads);
   const ColumnStats train = column_stats(activations_, split_.train, threads);
-  for (std::size_t k = 0; k < units.size(); ++k) {
-    const bool varies = overall.low[k] < overall.high[k];
-    status.push_back(!varies                        ? Status::dead
-                     : train.low[k] < train.high[k] ? Status::ok
-                                                    : Status::constant);
-  }
+  const ColumnStats val = column_stats(activations_, split_.val, threads);
+  for (std::size_t k = 0; k < units.size(); ++k)
+    status.push_back(!varies(overall.low[k], overall.high[k]) ? Status::dead
+                     : varies(train.low[k], train.high[k]) && varies(val.low[k], val.high[k])
+                         ? Status::ok
+                         : Status::constant);
   unit_std = options_.published ? overall.std : train.std;
   target_mean = options_.published ? overall.mean : train.mean;
   activation_shift_ = train.mean;
@@ -100,10 +102,30 @@ void Regression::survey(const RegressionInput& input, const Tick& tick) {
   const RowSource everything = presence_rows(input.presence, all_columns(input.presence.cols()));
   const ColumnStats look =
       column_stats(everything, options_.published ? all : split_.train, threads, tick);
-  concepts = present_concepts(look);
+  keep_concepts(look);
   for (const std::int64_t column : concepts)
     presence_shift_.push_back(look.mean[static_cast<std::size_t>(column)]);
   presence_ = presence_rows(input.presence, concepts);
+}
+
+void Regression::keep_concepts(const ColumnStats& look) {
+  concepts = present_concepts(look, options_.min_presence);
+  const auto varying = static_cast<std::int64_t>(
+      present_concepts(look, -std::numeric_limits<double>::infinity()).size());
+  rare_ = varying - concept_count();
+  if (!concepts.empty()) return;
+  const std::string all = std::to_string(look.mean.size());
+  const std::string rows = std::to_string(look.rows) + " images";
+  if (varying == 0)
+    throw input_error("no concept varies on the training images: each of " + all +
+                      " has a standard deviation below 1e-5 over " + rows +
+                      "; take images of more kinds, another labeler or another data.split");
+  throw input_error(
+      "no concept is present on the training images: the five largest presences of "
+      "each of " +
+      all + " average below " + format_number(options_.min_presence) +
+      " (the most: " + significant(*std::max_element(look.top_mean.begin(), look.top_mean.end())) +
+      "); lower solver.min_presence or scale the presence");
 }
 
 void Regression::scale_rows(torch::Tensor& rows, const std::vector<std::int64_t>& of) const {

@@ -19,8 +19,10 @@ namespace linex {
 
 struct RegressionOptions {
   /// As the published code: filter concepts and standardise targets over all rows, test included
-  /// (reference.md §1.16.5). Otherwise both see the training rows only.
+  /// (docs/methods.md §1.16.5). Otherwise both see the training rows only.
   bool published = false;
+  /// Least mean of a concept's five largest presences; rarer ones are left out.
+  double min_presence = 0.5;
   MomentOptions moments;
 };
 
@@ -40,7 +42,8 @@ struct RegressionInput {
 class Regression {
  public:
   /// Reads the training rows twice (a first look decides which concepts are worth their products).
-  /// Throws Error(input) for an empty train or val split or a value that is not finite.
+  /// Throws Error(input) for an empty train or val split, a value that is not finite, and where no
+  /// concept is worth explaining with.
   Regression(const RegressionInput& input, const RegressionOptions& options, const Tick& tick = {});
   Regression(const Regression&) = delete;
   Regression& operator=(const Regression&) = delete;
@@ -59,14 +62,18 @@ class Regression {
   /// The validation rows of the same concepts and units.
   HeldOut validation() const;
 
+  /// Concepts that vary but stay below min_presence.
+  std::int64_t rare_concepts() const { return rare_; }
+
   std::vector<std::int64_t> concepts, units;
   std::vector<double> concept_mean, concept_std;  ///< std 0: constant on the training rows
   std::vector<double> unit_mean;                  ///< over the training rows
   std::vector<double> target_mean;  ///< what the published standardisation subtracts; only moves
                                     ///< an intercept
   std::vector<double> unit_std;
-  std::vector<Status> status;  ///< of each unit: ok, dead or constant
-  torch::Tensor cross;         ///< q, float64 (K, C)
+  /// Of each unit: ok, dead (does not vary at all) or constant (not on the train or the val rows).
+  std::vector<Status> status;
+  torch::Tensor cross;  ///< q, float64 (K, C)
   std::vector<double> mean_square;
   std::unique_ptr<Gram> gram;  ///< Q; complete, or row by row where few units ask
   bool lazy = false;
@@ -77,7 +84,10 @@ class Regression {
   void scale_rows(torch::Tensor& rows, const std::vector<std::int64_t>& of) const;
 
   RegressionOptions options_;
+  void keep_concepts(const ColumnStats& look);
+
   double diagonal_ = 1;
+  std::int64_t rare_ = 0;
   const Split& split_;
   RowSource presence_, train_presence_, activations_;
   std::vector<double> presence_shift_, activation_shift_;

@@ -39,7 +39,7 @@ struct Selection {
 /// Selections for units[i] of the regression, from `ranking_fits[i]` (used by none and greedy).
 /// Weights are always least squares on the training rows; penalised weights only rank.
 ///
-/// * greedy is reference.md §1.6 with closed-form fits: while the explanation is shorter than
+/// * greedy is docs/methods.md §1.6 with closed-form fits: while the explanation is shorter than
 ///   max_length, each of the first `width` ranked concepts not yet used or discarded is tried; one
 ///   that adds less than `tolerance` validation correlation is discarded for good (not in the first
 ///   step), else the best one is taken.

@@ -9,6 +9,23 @@ Tensor NetworkBuilder::optional_parameter(const std::string& name, const Shape& 
   return reader_.has(name) ? parameter(name, shape) : Tensor();
 }
 
+std::vector<std::string> NetworkBuilder::skip_if(
+    const std::function<bool(const std::string&)>& unused) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : weights().tensors) {
+    if (!unused(name)) continue;
+    skip(name);
+    names.push_back(name);
+  }
+  return names;
+}
+
+std::vector<std::string> NetworkBuilder::notes() const {
+  std::vector<std::string> all = weights().notes;
+  all.insert(all.end(), reader_.notes().begin(), reader_.notes().end());
+  return all;
+}
+
 NetworkBuilder::Node NetworkBuilder::add(const std::string& name, OpPtr op,
                                          std::vector<Node> inputs) {
   const Node node = network_.add(std::move(op), std::move(inputs));

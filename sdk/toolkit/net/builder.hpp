@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,11 @@ class NetworkBuilder {
   /// parameter() where a weight of that name exists, undefined elsewhere.
   torch::Tensor optional_parameter(const std::string& name, const std::vector<std::int64_t>& shape);
 
+  /// The network knows the name but does not need it.
+  void skip(const std::string& name) { reader_.skip(name); }
+  /// Skips all weights for which `unused(name)`; returns their names.
+  std::vector<std::string> skip_if(const std::function<bool(const std::string&)>& unused);
+
   Node conv(const std::string& name, Node x, std::int64_t in, std::int64_t out, std::int64_t kernel,
             ConvOptions options, bool bias);
   Node batch_norm(const std::string& name, Node x, std::int64_t channels, double eps = 1e-5);
@@ -50,6 +56,8 @@ class NetworkBuilder {
   Network finish(const std::string& arch, Node output);
   /// Digest of architecture, names and values; defined after finish().
   const std::string& fingerprint() const { return reader_.fingerprint(); }
+  /// Notes of the weights, and what finish() passed over.
+  std::vector<std::string> notes() const;
 
  private:
   WeightReader reader_;

@@ -3,6 +3,7 @@
 #include "linex/error.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/net/builder.hpp"
+#include "toolkit/net/image_options.hpp"
 
 namespace linex {
 namespace {
@@ -10,15 +11,20 @@ namespace {
 class ImageModelTail final : public ModelTail {
  public:
   ImageModelTail(const Network& network, Network::Node layer, const torch::Tensor& images,
-                 const ExecutionOptions& options)
-      : tail_(network, layer, images, options) {}
+                 const ExecutionOptions& options, bool has_logits)
+      : tail_(network, layer, images, options), has_logits_(has_logits) {}
   torch::Tensor activation() const override { return tail_.activation(); }
   torch::Tensor logits(const torch::Tensor& replaced) const override {
+    if (!has_logits_)
+      throw input_error(
+          "the network has no logits: its checkpoint holds no head that is read; what needs them "
+          "(ablation, accuracy) needs the whole network");
     return tail_.logits(replaced);
   }
 
  private:
   NetworkTail tail_;
+  bool has_logits_;
 };
 
 }  // namespace
@@ -28,14 +34,59 @@ void check_images(const torch::Tensor& images) {
     throw input_error("a model takes images (n, 3, H, W), got " + shape_text(images.sizes().vec()));
 }
 
+BuiltNetwork with_preprocess(BuiltNetwork built, const OptionValues& options) {
+  built.preprocess = override_preprocess(built.preprocess, options);
+  if (tells_preprocess(options)) built.guess.clear();
+  return built;
+}
+
+void tell(const BuiltNetwork& built, const std::string& plugin, Logger& log) {
+  std::string text = plugin + ": " + built.arch;
+  if (built.has_logits) text += ", " + std::to_string(built.classes) + " classes";
+  log.info(text + "; pixels: " + built.preprocess.describe());
+  for (const std::string& note : built.notes) log.info(plugin + ": " + note);
+  for (const std::string& warning : built.warnings) log.warning(plugin + ": " + warning);
+  if (!built.guess.empty())
+    log.warning(plugin + ": " + built.guess +
+                " and the weights do not tell how; pixels are taken " +
+                "as told above, give model.resize, model.crop, model.mean and model.std where that "
+                "is wrong");
+}
+
+std::string no_logits_note(const StateDict& weights, const std::string& head,
+                           const std::vector<std::string>& unused) {
+  const auto unread = weights.unread.find(head + ".weight");
+  std::string text = "no logits: the checkpoint ";
+  text += unread == weights.unread.end() ? "has no " + head + ".weight"
+                                         : "has " + head + ".weight " + unread->second;
+  if (!unused.empty())
+    text += ", and " + std::to_string(unused.size()) +
+            (unused.size() > 1 ? " tensors of another head are" : " tensor of another head is") +
+            " not used (" + unused.front() + (unused.size() > 1 ? ", ...)" : ")");
+  return text + "; the layers before it work";
+}
+
 ImageModel::ImageModel(BuiltNetwork built, const RunSettings& run)
     : network_(std::move(built.network)),
       fingerprint_(std::move(built.fingerprint)),
       preprocess_(built.preprocess),
-      side_(built.side) {
+      side_(built.side),
+      only_side_(built.only_side),
+      has_logits_(built.has_logits) {
   execution_.device = torch::Device(run.device);
   execution_.threads = run.threads;
   network_.to(execution_.device);
+}
+
+ImageModel::ImageModel(BuiltNetwork built, const PluginContext& context, const std::string& plugin)
+    : ImageModel((tell(built, plugin, context.log()), std::move(built)), context.run()) {}
+
+void ImageModel::check_side(const torch::Tensor& images) const {
+  if (only_side_ == 0 || (images.size(2) == only_side_ && images.size(3) == only_side_)) return;
+  throw input_error("the network takes images of " + std::to_string(only_side_) + "x" +
+                    std::to_string(only_side_) + " pixels, these have " +
+                    std::to_string(images.size(2)) + "x" + std::to_string(images.size(3)) +
+                    "; see model.resize and model.crop");
 }
 
 std::vector<std::string> ImageModel::layers() const { return network_.layers(); }
@@ -43,6 +94,8 @@ std::vector<std::string> ImageModel::layers() const { return network_.layers(); 
 ForwardResult ImageModel::forward(const torch::Tensor& images,
                                   const std::vector<std::string>& layers, bool logits) {
   check_images(images);
+  check_side(images);
+  logits = logits && has_logits_;
   std::vector<Network::Node> targets;
   for (const std::string& layer : layers) targets.push_back(network_.find(layer));
   if (logits) targets.push_back(network_.output());
@@ -58,7 +111,9 @@ ForwardResult ImageModel::forward(const torch::Tensor& images,
 std::unique_ptr<ModelTail> ImageModel::split(const torch::Tensor& images,
                                              const std::string& layer) {
   check_images(images);
-  return std::make_unique<ImageModelTail>(network_, network_.find(layer), images, execution_);
+  check_side(images);
+  return std::make_unique<ImageModelTail>(network_, network_.find(layer), images, execution_,
+                                          has_logits_);
 }
 
 std::int64_t ImageModel::preferred_batch() const {
@@ -67,6 +122,7 @@ std::int64_t ImageModel::preferred_batch() const {
 }
 
 LinearHead ImageModel::linear_head(const std::string& layer) const {
+  if (!has_logits_) return {};
   const LinearWeights head = network_.linear_head(network_.find(layer));
   if (!head.weight.defined()) return {};
   LinearHead result{head.weight.cpu(), {}};

@@ -3,9 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "linex/context.hpp"
 #include "linex/model.hpp"
+#include "toolkit/checkpoint/weights.hpp"
 #include "toolkit/net/network.hpp"
 
 namespace linex {
@@ -13,17 +15,35 @@ namespace linex {
 /// What an architecture plugin makes of a checkpoint.
 struct BuiltNetwork {
   Network network;
-  std::string arch;         ///< what was built or inferred, e.g. "resnet50"
-  std::string fingerprint;  ///< NetworkBuilder::fingerprint()
-  Preprocess preprocess;    ///< as the published weights of that architecture want it
-  std::int64_t side = 0;    ///< of images that preprocess takes as they are; 0: any
+  std::string arch;            ///< what was built or inferred, e.g. "resnet50"
+  std::string fingerprint;     ///< NetworkBuilder::fingerprint()
+  Preprocess preprocess;       ///< as the published weights of that architecture want it
+  std::int64_t side = 0;       ///< of images that preprocess takes as they are; 0: any
+  std::int64_t only_side = 0;  ///< images of another side are refused; 0: any
+  std::int64_t classes = 0;
+  bool has_logits = true;  ///< false: the checkpoint has no head; the output is the last layer
+  std::vector<std::string> notes;     ///< what was chosen or left out, one line each
+  std::vector<std::string> warnings;  ///< what does not work, one line each
+  /// What weights of that architecture may have been trained with, where `preprocess` is a guess.
+  std::string guess;
 };
 
-/// TargetModel over a Network. Runs on RunSettings::device with RunSettings::threads; results are
-/// on the CPU.
+/// `built` with the preprocessing that `options` say otherwise (image_options.hpp).
+BuiltNetwork with_preprocess(BuiltNetwork built, const OptionValues& options);
+
+/// Tells architecture, preprocessing and notes of a network that `plugin` has built.
+void tell(const BuiltNetwork& built, const std::string& plugin, Logger& log);
+/// The note on weights without a head for `head` ("fc"): why, and which tensors are set aside.
+std::string no_logits_note(const StateDict& weights, const std::string& head,
+                           const std::vector<std::string>& unused);
+
+/// TargetModel over a Network; without a head, logits stay undefined and replaced layers have none.
+/// Runs on RunSettings::device with RunSettings::threads; results are on the CPU.
 class ImageModel : public TargetModel {
  public:
   ImageModel(BuiltNetwork built, const RunSettings& run);
+  /// Tells the log what was built, as `plugin`.
+  ImageModel(BuiltNetwork built, const PluginContext& context, const std::string& plugin);
 
   std::vector<std::string> layers() const override;
   Preprocess preprocess() const override { return preprocess_; }
@@ -35,20 +55,23 @@ class ImageModel : public TargetModel {
   LinearHead linear_head(const std::string& layer) const override;
 
  private:
+  void check_side(const torch::Tensor& images) const;
+
   Network network_;
   std::string fingerprint_;
   Preprocess preprocess_;
-  std::int64_t side_;
+  std::int64_t side_, only_side_;
+  bool has_logits_;
   ExecutionOptions execution_;
 };
 
 /// Throws Error(input) unless images are (n >= 1, 3, H, W) floating point.
 void check_images(const torch::Tensor& images);
 
-/// Normalisation of ImageNet weights (reference.md §1.1).
+/// Normalisation of ImageNet weights (docs/methods.md §1.1).
 inline constexpr std::array<float, 3> kImageNetMean{0.485f, 0.456f, 0.406f};
 inline constexpr std::array<float, 3> kImageNetStd{0.229f, 0.224f, 0.225f};
-/// Of chenyaofo's CIFAR weights (reference.md §1.1 for 100 classes; the author's for 10).
+/// Of chenyaofo's CIFAR weights (docs/methods.md §1.1 for 100 classes; the author's for 10).
 inline constexpr std::array<float, 3> kCifar100Mean{0.5070f, 0.4865f, 0.4409f};
 inline constexpr std::array<float, 3> kCifar100Std{0.2673f, 0.2564f, 0.2761f};
 inline constexpr std::array<float, 3> kCifar10Mean{0.4914f, 0.4822f, 0.4465f};

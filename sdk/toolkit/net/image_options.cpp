@@ -27,6 +27,11 @@ void read_triple(const std::string& text, const std::string& name, std::array<fl
 
 }  // namespace
 
+bool tells_preprocess(const OptionValues& options) {
+  return !options.text("mean").empty() || !options.text("std").empty() ||
+         options.integer("resize") >= 0 || options.integer("crop") >= 0;
+}
+
 Preprocess override_preprocess(Preprocess preprocess, const OptionValues& options) {
   read_triple(options.text("mean"), "mean", preprocess.mean);
   read_triple(options.text("std"), "std", preprocess.std);

@@ -18,6 +18,12 @@ inline constexpr std::array kImageOptions{
                    "what resize fits: the shorter side, or both sides"),
     option::choice("interpolation", "auto", "auto|bilinear|bicubic", "how resize interpolates")};
 
+/// For plugins that read checkpoints: load_weights()'s `state`.
+inline constexpr linex_option_spec kStateOption = option::text(
+    "state", "",
+    "which of several states in the checkpoint: a key (model_ema, teacher) or the beginning of "
+    "its tensors' names (encoder_k); empty = the first by the order in docs/weights.md");
+
 /// `own` options followed by kImageOptions.
 template <std::size_t N>
 constexpr std::array<linex_option_spec, N + kImageOptions.size()> with_image_options(
@@ -31,5 +37,7 @@ constexpr std::array<linex_option_spec, N + kImageOptions.size()> with_image_opt
 /// `defaults` with what the options above say otherwise. Throws Error(usage) for a mean or std that
 /// is no three numbers.
 Preprocess override_preprocess(Preprocess defaults, const OptionValues& options);
+/// Whether some option says how pixels are taken.
+bool tells_preprocess(const OptionValues& options);
 
 }  // namespace linex

@@ -24,7 +24,8 @@ class Conv final : public Op {
         bias_(std::move(bias)),
         options_(options) {}
   Tensor run(const Inputs& in, bool) const override {
-    return at::conv2d(in[0], weight_, bias_, options_.stride, options_.padding, 1, options_.groups);
+    return at::conv2d(in[0], weight_, bias_, options_.stride, options_.padding, options_.dilation,
+                      options_.groups);
   }
   void to(const torch::Device& device) override {
     move(weight_, device);

@@ -23,7 +23,7 @@ class Op {
 using OpPtr = std::unique_ptr<Op>;
 
 struct ConvOptions {
-  std::int64_t stride = 1, padding = 0, groups = 1;
+  std::int64_t stride = 1, padding = 0, groups = 1, dilation = 1;
 };
 
 enum class Activation { relu, gelu, gelu_tanh, quick_gelu, tanh };

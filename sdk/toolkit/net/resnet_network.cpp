@@ -47,15 +47,33 @@ std::string block_name(std::size_t stage, std::int64_t block) {
   return "layer" + std::to_string(stage + 1) + "." + std::to_string(block);
 }
 
-/// Class count, head and shortcuts: they vary within one architecture.
+/// The published weights of which the preprocessing is known: chenyaofo's (fc) and akamaster's
+/// (linear) of CIFAR.
+bool is_published_cifar(const ResNetSpec& spec) {
+  return spec.arch.compare(0, 6, "cifar_") == 0 && (spec.classes == 10 || spec.classes == 100);
+}
+
+/// Class count, head, stem and shortcuts: they vary within one architecture.
 void read_variant(const StateDict& weights, ResNetSpec& spec) {
   if (weights.has("linear.weight")) spec.head = "linear";
   const torch::Tensor head = weights.get(spec.head + ".weight");
-  if (head.defined() && head.dim() == 2) spec.classes = head.size(0);
+  spec.has_head = head.defined() && head.dim() == 2;
+  if (spec.has_head) {
+    spec.classes = head.size(0);
+    spec.head_bias = weights.has(spec.head + ".bias");
+  }
+  const torch::Tensor stem = weights.get("conv1.weight");
+  if (stem.defined() && stem.dim() == 4) spec.stem_kernel = stem.size(2);
   if (!spec.small_stem) return;
   spec.shortcut.clear();
   for (const char* name : {"downsample", "shortcut"})
     if (weights.has(block_name(1, 0) + "." + name + ".0.weight")) spec.shortcut = name;
+}
+
+/// Whether a tensor belongs to what build() makes of stem and stages.
+bool in_body(const std::string& name) {
+  const std::string module = name.substr(0, name.find('.'));
+  return module == "conv1" || module == "bn1" || module.compare(0, 5, "layer") == 0;
 }
 
 class ResNetBuilder {
@@ -65,57 +83,89 @@ class ResNetBuilder {
 
   BuiltNetwork build() {
     Node x = stem();
+    std::int64_t dilation = 1;
     for (std::size_t stage = 0; stage < spec_.blocks.size(); ++stage) {
       const std::int64_t planes = spec_.width << stage;
-      for (std::int64_t block = 0; block < spec_.blocks[stage]; ++block) {
-        const std::int64_t stride = stage > 0 && block == 0 ? 2 : 1;
-        x = residual_block(block_name(stage, block), x, planes, stride);
-      }
+      const std::int64_t first_dilation = dilation;
+      if (stage < spec_.dilations.size()) dilation = spec_.dilations[stage];
+      std::int64_t stride = stage > 0 ? 2 : 1;
+      if (stage < spec_.strides.size()) stride = spec_.strides[stage];
+      for (std::int64_t block = 0; block < spec_.blocks[stage]; ++block)
+        x = residual_block(block_name(stage, block), x, planes, block == 0 ? stride : 1,
+                           block == 0 ? first_dilation : dilation);
       net_.alias("layer" + std::to_string(stage + 1), x);
     }
     x = net_.add(has_modules_ ? "avgpool" : "", make_adaptive_avg_pool(1), {x});
-    x = net_.add("", make_flatten(), {x});
-    x = net_.linear(spec_.head, x, channels_, spec_.classes);
-
     BuiltNetwork built;
+    if (spec_.has_head) {
+      x = net_.add("", make_flatten(), {x});
+      x = net_.linear(spec_.head, x, channels_, spec_.classes, spec_.head_bias);
+    } else {
+      const auto unused = net_.skip_if([](const std::string& name) { return !in_body(name); });
+      built.has_logits = false;
+      built.warnings.push_back(no_logits_note(net_.weights(), spec_.head, unused));
+    }
+
     built.network = net_.finish(spec_.arch, x);
     built.arch = spec_.arch;
-    built.fingerprint = net_.fingerprint();
+    built.fingerprint = net_.fingerprint() + geometry();
     built.preprocess = preprocess();
     built.side = spec_.small_stem ? 32 : 0;
+    built.classes = spec_.classes;
+    const auto notes = net_.notes();
+    built.notes.insert(built.notes.end(), notes.begin(), notes.end());
+    if (spec_.small_stem && !is_published_cifar(spec_))
+      built.guess = "networks with a 3x3 stem are trained in many ways";
     return built;
   }
 
  private:
   Node stem() {
-    const std::int64_t kernel = spec_.small_stem ? 3 : 7;
-    const ConvOptions options{spec_.small_stem ? 1 : 2, kernel / 2, 1};
+    const std::int64_t kernel = spec_.stem_kernel;
+    const bool small = kernel == 3;
+    ConvOptions options;
+    options.stride = spec_.stem_stride > 0 ? spec_.stem_stride : small ? 1 : 2;
+    options.padding = kernel / 2;
     Node x = net_.conv("conv1", net_.input(), 3, spec_.width, kernel, options, false);
     x = net_.batch_norm("bn1", x, spec_.width);
     x = net_.activation(has_modules_ ? "relu" : "", x, Activation::relu);
     channels_ = spec_.width;
-    return spec_.small_stem ? x : net_.add("maxpool", make_max_pool(3, 2, 1), {x});
+    const bool pool = spec_.stem_pool < 0 ? !small : spec_.stem_pool == 1;
+    return pool ? net_.add("maxpool", make_max_pool(3, 2, 1), {x}) : x;
+  }
+
+  /// What changes activations and is in no weight: "" for the usual.
+  std::string geometry() const {
+    std::string text;
+    if (spec_.stem_stride > 0) text += " stem/" + std::to_string(spec_.stem_stride);
+    if (spec_.stem_pool >= 0) text += spec_.stem_pool ? " pooled" : " unpooled";
+    for (const std::int64_t stride : spec_.strides) text += " s" + std::to_string(stride);
+    for (const std::int64_t dilation : spec_.dilations) text += " d" + std::to_string(dilation);
+    return text;
   }
 
   Node conv_bn(const std::string& name, int index, Node x, std::int64_t in, std::int64_t out,
-               std::int64_t kernel, std::int64_t stride, std::int64_t groups = 1) {
+               std::int64_t kernel, std::int64_t stride, std::int64_t groups = 1,
+               std::int64_t dilation = 1) {
     const std::string number = std::to_string(index);
-    x = net_.conv(name + ".conv" + number, x, in, out, kernel, {stride, kernel / 2, groups}, false);
+    x = net_.conv(name + ".conv" + number, x, in, out, kernel,
+                  {stride, kernel / 2 * dilation, groups, dilation}, false);
     return net_.batch_norm(name + ".bn" + number, x, out);
   }
 
-  Node residual_block(const std::string& name, Node x, std::int64_t planes, std::int64_t stride) {
+  Node residual_block(const std::string& name, Node x, std::int64_t planes, std::int64_t stride,
+                      std::int64_t dilation) {
     const auto relu = [&](Node y) { return net_.activation("", y, Activation::relu); };
     const std::int64_t out = planes * (spec_.bottleneck ? 4 : 1);
     Node y = 0;
     if (spec_.bottleneck) {
       const std::int64_t inner = planes * spec_.group_width / 64 * spec_.groups;
       y = relu(conv_bn(name, 1, x, channels_, inner, 1, 1));
-      y = relu(conv_bn(name, 2, y, inner, inner, 3, stride, spec_.groups));
+      y = relu(conv_bn(name, 2, y, inner, inner, 3, stride, spec_.groups, dilation));
       y = conv_bn(name, 3, y, inner, out, 1, 1);
     } else {
-      y = relu(conv_bn(name, 1, x, channels_, planes, 3, stride));
-      y = conv_bn(name, 2, y, planes, out, 3, 1);
+      y = relu(conv_bn(name, 1, x, channels_, planes, 3, stride, 1, dilation));
+      y = conv_bn(name, 2, y, planes, out, 3, 1, 1, dilation);
     }
     const Node skip = shortcut(name, x, out, stride);
     channels_ = out;
@@ -145,7 +195,8 @@ class ResNetBuilder {
       result.resize = Preprocess::Resize::short_side;
       result.size = 256;
       result.crop = 224;
-    } else if (spec_.head == "fc") {  // chenyaofo; akamaster's take the pixels as they are
+    } else if (spec_.head == "fc" && (spec_.classes == 10 || spec_.classes == 100)) {
+      // chenyaofo's; akamaster's take the pixels as they are.
       result.resize = Preprocess::Resize::short_side;
       result.size = 32;
       result.mean = spec_.classes == 10 ? kCifar10Mean : kCifar100Mean;
@@ -162,13 +213,30 @@ class ResNetBuilder {
 
 }  // namespace
 
-ResNetSpec infer_resnet(const StateDict& weights) {
+std::vector<std::vector<std::string>> resnet_anchors() {
+  return {{"layer1.0.conv1.weight", "conv1.weight"}};
+}
+
+void replace_stride_with_dilation(ResNetSpec& spec, const std::vector<bool>& replace) {
+  std::int64_t dilation = 1;
+  spec.strides.clear();
+  spec.dilations.clear();
+  for (std::size_t stage = 0; stage < spec.blocks.size(); ++stage) {
+    const bool dilate = stage > 0 && stage - 1 < replace.size() && replace[stage - 1];
+    if (dilate) dilation *= 2;
+    spec.strides.push_back(stage == 0 || dilate ? 1 : 2);
+    spec.dilations.push_back(dilation);
+  }
+}
+
+ResNetSpec infer_resnet(const StateDict& given) {
+  const StateDict weights = find_network(given, resnet_anchors());
   const torch::Tensor stem = weights.get("conv1.weight");
   if (!stem.defined() || stem.dim() != 4 || !weights.has("layer1.0.conv1.weight"))
     throw input_error(weights.source +
                       ": not the weights of a ResNet (no conv1.weight and "
                       "layer1.0.conv1.weight); it begins with " +
-                      weights.tensors.begin()->first + "; choose another model.plugin");
+                      first_name(weights) + "; choose another model.plugin, or model.state");
   ResNetSpec spec;
   spec.width = stem.size(0);
   spec.small_stem = stem.size(2) == 3;
@@ -200,8 +268,9 @@ ResNetSpec infer_resnet(const StateDict& weights) {
   return spec;
 }
 
-ResNetSpec resnet_spec(const std::string& arch, const StateDict& weights) {
-  if (arch == "auto") return infer_resnet(weights);
+ResNetSpec resnet_spec(const std::string& arch, const StateDict& given) {
+  if (arch == "auto") return infer_resnet(given);
+  const StateDict weights = find_network(given, resnet_anchors());
   for (ResNetSpec spec : known_specs()) {
     if (spec.arch != arch) continue;
     read_variant(weights, spec);
@@ -211,7 +280,7 @@ ResNetSpec resnet_spec(const std::string& arch, const StateDict& weights) {
 }
 
 BuiltNetwork build_resnet(const ResNetSpec& spec, StateDict weights) {
-  return ResNetBuilder(spec, std::move(weights)).build();
+  return ResNetBuilder(spec, find_network(std::move(weights), resnet_anchors())).build();
 }
 
 }  // namespace linex

@@ -192,7 +192,8 @@ VisionText::VisionText(StateDict weights, const VisionTextConfig& config, bool s
   WeightReader reader(std::move(weights), share);
   vision_ = VisionTower(reader, config);
   text_ = TextTower(reader, config);
-  // Learnt temperature and offset of the training loss: presence has its own (reference.md §1.3).
+  // Learnt temperature and offset of the training loss: presence has its own (docs/methods.md
+  // §1.3).
   for (const char* name :
        {"logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size",
         "attn_mask", "text.attn_mask", "vision_model.embeddings.position_ids",
@@ -212,7 +213,7 @@ VisionText::VisionText(StateDict weights, const VisionTextConfig& config, bool s
 
 VisionText VisionText::load(const std::filesystem::path& file,
                             const VisionTextOverrides& overrides) {
-  StateDict weights = load_weights(file);
+  StateDict weights = find_vision_text(load_weights(file));
   const VisionTextConfig config = infer_config(weights, file, overrides);
   return {std::move(weights), config};
 }

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "linex/error.hpp"
+#include "toolkit/base/budget.hpp"
 #include "toolkit/base/files.hpp"
 
 namespace linex {
@@ -25,7 +26,8 @@ class ConfigFile {
         file = weights.parent_path() / name;
     if (file.empty()) return;
     constexpr std::uint64_t kMaxBytes = 16ULL << 20;
-    json_ = Json::parse(read_file(file, kMaxBytes), nullptr, false);
+    const std::string text = read_file(file, kMaxBytes);
+    if (json_nests_at_most(text)) json_ = Json::parse(text, nullptr, false);
     if (!json_.is_object())
       throw input_error(file.string() + ": not a JSON object; give the model's configuration");
     source_ = file.string();
@@ -306,6 +308,13 @@ std::string VisionTextConfig::name() const {
                                                   : std::to_string(vision.width);
   return family_name + "ViT-" + size + "/" + std::to_string(patch) + "-" +
          std::to_string(image_size);
+}
+
+StateDict find_vision_text(StateDict weights) {
+  return find_network(std::move(weights), {{"visual.trunk.patch_embed.proj.weight"},
+                                           {"vision_model.embeddings.patch_embedding.weight"},
+                                           {"visual.layer1.0.conv1.weight"},
+                                           {"visual.conv1.weight"}});
 }
 
 VisionTextConfig infer_config(const StateDict& weights, const std::filesystem::path& file,

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "toolkit/checkpoint/weights.hpp"
 #include "toolkit/net/clip_resnet.hpp"
 #include "toolkit/net/transformer.hpp"
 
@@ -35,6 +36,9 @@ struct VisionTextOverrides {
   std::optional<Activation> activation;  ///< of both towers
   std::int64_t image_size = 0;           ///< 0 = from the checkpoint
 };
+
+/// The tensors of a CLIP or SigLIP among those of a checkpoint (find_network()).
+StateDict find_vision_text(StateDict weights);
 
 /// Reads sizes from the checkpoint's shapes. What shapes do not tell (heads, activation, image size
 /// where patches do not tile it) comes from `overrides`, then from an `open_clip_config.json` or

@@ -1,4 +1,4 @@
-// The images a unit responds to most, and where in them (reference.md §2.3).
+// The images a unit responds to most, and where in them (docs/methods.md §2.3).
 #pragma once
 
 #include <torch/types.h>

@@ -1,4 +1,4 @@
-// Unit maps at the resolution of a mask (reference.md §2.2).
+// Unit maps at the resolution of a mask (docs/methods.md §2.2).
 #pragma once
 
 #include <cstdint>

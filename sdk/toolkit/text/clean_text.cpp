@@ -1,5 +1,6 @@
 #include "toolkit/text/clean_text.hpp"
 
+#include "toolkit/base/mojibake.hpp"
 #include "toolkit/text/html_unescape.hpp"
 #include "toolkit/text/unicode.hpp"
 
@@ -28,9 +29,8 @@ void append_repaired(char32_t c, Text& out) {
     out += c;
     return;
   }
-  if (c <= 0x9f) {
-    // A C1 control means what Windows-1252 has in its place; &#128; is decoded the same way.
-    out += unescape_html(U"&#" + to_code_points(std::to_string(static_cast<unsigned>(c))) + U";");
+  if (c <= 0x9f) {  // a C1 control means what Windows-1252 has in its place
+    out += from_windows_1252(static_cast<unsigned char>(c));
     return;
   }
   for (const Replacement& ligature : kLigatures)

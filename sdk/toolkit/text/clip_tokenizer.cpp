@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "linex/error.hpp"
+#include "toolkit/base/budget.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/text/clean_text.hpp"
@@ -77,9 +78,14 @@ class ClipTokenizer final : public Tokenizer {
   void read_merge_list(const std::filesystem::path& path) {
     const std::string content = read_maybe_gzip(path, kMaxVocabularyBytes);
     fingerprint_ = Sha256().add(content).hex();
-    std::vector<std::string> lines = split(content, '\n');
-    lines.erase(lines.begin());  // the version
-    if (lines.size() > kPublishedMerges) lines.resize(kPublishedMerges);
+    // The first line is the version; of the merges, those that CLIP uses.
+    std::vector<std::string> lines;
+    for (std::size_t at = content.find('\n');
+         at != std::string::npos && lines.size() < kPublishedMerges;) {
+      const std::size_t end = content.find('\n', at + 1);
+      lines.push_back(content.substr(at + 1, end == std::string::npos ? end : end - at - 1));
+      at = end;
+    }
     std::vector<std::string> vocabulary;
     for (const char* suffix : {"", kWordEnd})
       for (const int byte : byte_order_)
@@ -95,6 +101,8 @@ class ClipTokenizer final : public Tokenizer {
     const std::string vocabulary = read_file(path, kMaxVocabularyBytes);
     const std::string list = read_file(merges, kMaxVocabularyBytes);
     fingerprint_ = Sha256().add(vocabulary).add(list).hex();
+    if (!json_nests_at_most(vocabulary))
+      throw input_error(source_ + ": nested too deep to be a vocabulary");
     const auto json = nlohmann::json::parse(vocabulary, nullptr, false);
     if (!json.is_object()) throw input_error(source_ + ": not a JSON object of tokens");
     for (const auto& [token, id] : json.items()) {

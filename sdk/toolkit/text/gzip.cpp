@@ -8,6 +8,14 @@
 #include "toolkit/base/files.hpp"
 
 namespace linex {
+namespace {
+
+/// Text packs to a fifth; nothing but a bomb packs to a hundredth. What is made of the text later
+/// (a string a line) has to fit into the rule of toolkit/base/budget.hpp as well.
+constexpr std::uint64_t kGzipFactor = 16;
+constexpr std::uint64_t kGzipBase = 1ULL << 20;
+
+}  // namespace
 
 std::string read_maybe_gzip(const std::filesystem::path& path, std::uint64_t max_bytes) {
   std::string packed = read_file(path, max_bytes);
@@ -18,9 +26,11 @@ std::string read_maybe_gzip(const std::filesystem::path& path, std::uint64_t max
   if (inflateInit2(&stream, kGzip) != Z_OK) throw input_error(path.string() + ": zlib failed");
   stream.next_in = reinterpret_cast<Bytef*>(packed.data());
   stream.avail_in = static_cast<uInt>(packed.size());
+  const std::uint64_t most =
+      std::min<std::uint64_t>(max_bytes, kGzipBase + kGzipFactor * packed.size());
   std::string content;
   int status = Z_OK;
-  while (status == Z_OK && content.size() <= max_bytes) {
+  while (status == Z_OK && content.size() <= most) {
     char block[1 << 16];
     stream.next_out = reinterpret_cast<Bytef*>(block);
     stream.avail_out = sizeof block;
@@ -28,9 +38,10 @@ std::string read_maybe_gzip(const std::filesystem::path& path, std::uint64_t max
     content.append(block, sizeof block - stream.avail_out);
   }
   inflateEnd(&stream);
-  if (content.size() > max_bytes)
-    throw input_error(path.string() + ": more than " + std::to_string(max_bytes) +
-                      " bytes unpacked; this is not a vocabulary");
+  if (content.size() > most)
+    throw input_error(path.string() + ": " + std::to_string(packed.size()) +
+                      " bytes that unpack to more than " + std::to_string(most) +
+                      "; this is not a vocabulary");
   if (status != Z_STREAM_END)
     throw input_error(path.string() + ": damaged or truncated gzip file; fetch it again");
   return content;

@@ -8,7 +8,7 @@
 namespace linex {
 
 /// Content of a file, unpacked where it is gzip-compressed. Throws Error(input) when missing,
-/// damaged, or larger than `max_bytes` unpacked.
+/// damaged, larger than `max_bytes` unpacked, or packed as small as no text is.
 std::string read_maybe_gzip(const std::filesystem::path& path, std::uint64_t max_bytes);
 
 }  // namespace linex

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "toolkit/base/mojibake.hpp"
 #include "toolkit/text/unicode.hpp"
 
 namespace linex {
@@ -24,12 +25,6 @@ const Entity* find_entity(std::string_view name) {
   return found != std::end(kEntities) && found->name == name ? found : nullptr;
 }
 
-/// What bytes 80..9F of Windows-1252 mean; unassigned ones stay.
-constexpr char32_t kWindows1252[32] = {
-    0x20ac, 0x81,   0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160,
-    0x2039, 0x0152, 0x8d,   0x017d, 0x8f,   0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022,
-    0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0x9d,   0x017e, 0x0178};
-
 bool is_digit(char32_t c) { return c >= U'0' && c <= U'9'; }
 bool is_ascii_letter(char32_t c) { return (c >= U'a' && c <= U'z') || (c >= U'A' && c <= U'Z'); }
 int hex_value(char32_t c) {
@@ -44,7 +39,7 @@ void append_code_point(char32_t code, std::u32string& out) {
   if (code == 0 || (code >= 0xd800 && code <= 0xdfff) || code > 0x10ffff) {
     out += U'\ufffd';
   } else if (code >= 0x80 && code <= 0x9f) {
-    out += kWindows1252[code - 0x80];
+    out += from_windows_1252(static_cast<unsigned char>(code));
   } else {
     const bool dropped = code <= 8 || code == 0xb || (code >= 0xe && code <= 0x1f) ||
                          code == 0x7f || (code >= 0xfdd0 && code <= 0xfdef) ||

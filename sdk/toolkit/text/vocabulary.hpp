@@ -1,4 +1,4 @@
-// MILAN's words (reference.md §2.3), without spaCy.
+// MILAN's words (docs/methods.md §2.3), without spaCy.
 #pragma once
 
 #include <cstdint>

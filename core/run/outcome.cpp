@@ -1,0 +1,81 @@
+#include "core/run/outcome.hpp"
+
+#include <cstdio>
+#include <map>
+
+#include "core/run/run_stages.hpp"
+#include "toolkit/explanations/in_words.hpp"
+
+namespace linex {
+
+namespace {
+
+using Places = std::vector<std::size_t>;
+
+std::string counts(const RunSummary& summary, const Places& places) {
+  std::map<Status, int> count;
+  for (const std::size_t i : places) ++count[summary.explanations[i].status];
+  std::string text;
+  for (const auto& [status, units] : count)
+    if (status != Status::ok) text += ", " + std::to_string(units) + " " + to_string(status);
+  return text;
+}
+
+/// "0.7333 ± 0.0097  (n = 64)"; no number where there is none.
+std::string in_text(const MeanSem& mean) {
+  if (mean.n == 0) return "–  (n = 0)";
+  char text[96];
+  if (mean.n == 1)
+    std::snprintf(text, sizeof text, "%.4f  (n = 1)", mean.mean);
+  else
+    std::snprintf(text, sizeof text, "%.4f ± %.4f  (n = %lld)", mean.mean, mean.sem,
+                  static_cast<long long>(mean.n));
+  return text;
+}
+
+template <class... Values>
+std::string format(const char* form, Values... values) {
+  char text[160];
+  std::snprintf(text, sizeof text, form, values...);
+  return text;
+}
+
+}  // namespace
+
+std::string unit_text(const RunSummary& summary, std::size_t place) {
+  const Explanation& explanation = summary.explanations[place];
+  const bool several = by_layer(summary).size() > 1;
+  return "  " + (several ? summary.layers[place] + " " : "") +
+         format("unit %-5lld %.3f  ", static_cast<long long>(explanation.unit),
+                summary.test_correlation[place]) +
+         in_words(explanation) + "\n";
+}
+
+std::string outcome_text(const RunSummary& summary) {
+  const auto layers = by_layer(summary);
+  std::string text = layers.empty() ? "0 units\n" : "";
+  std::int64_t scored = 0;
+  for (const auto& [layer, places] : layers) {
+    text += (layers.size() > 1 ? layer + ": " : "") + std::to_string(places.size()) + " units" +
+            counts(summary, places) + "\n";
+    for (const auto& score : summary.scores) {
+      std::vector<double> values;
+      for (const std::size_t i : places) values.push_back(score.value[i]);
+      const MeanSem mean = mean_sem(values);
+      scored += mean.n;
+      text += format("%-24s ", score.name.c_str()) + in_text(mean) + "\n";
+    }
+  }
+  const auto order = best_explained(summary, 5);
+  if (!order.empty()) text += "best explained:\n";
+  for (const auto i : order) text += unit_text(summary, i);
+  if (scored == 0 && !summary.scores.empty())
+    text += "no unit has a score: " +
+            (summary.complaint.empty()
+                 ? "the counts above and the column status of explanations.csv say why"
+                 : summary.complaint) +
+            "\n";
+  return text + "written to " + summary.out.string() + "\n";
+}
+
+}  // namespace linex

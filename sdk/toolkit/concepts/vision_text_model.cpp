@@ -1,0 +1,59 @@
+#include "toolkit/concepts/vision_text_model.hpp"
+
+#include "linex/error.hpp"
+#include "toolkit/base/text.hpp"
+
+namespace linex {
+namespace {
+
+using Family = VisionTextConfig::Family;
+namespace fs = std::filesystem;
+
+const char* plugin_name(Family family) { return family == Family::siglip ? "siglip" : "clip"; }
+
+VisionTextOverrides overrides_from(const OptionValues& options) {
+  VisionTextOverrides overrides;
+  overrides.config = options.path("config");
+  overrides.image_size = options.integer("image_size");
+  const std::string& activation = options.text("activation");
+  if (activation == "gelu") overrides.activation = Activation::gelu;
+  if (activation == "gelu_tanh") overrides.activation = Activation::gelu_tanh;
+  if (activation == "quick_gelu") overrides.activation = Activation::quick_gelu;
+  return overrides;
+}
+
+std::unique_ptr<Tokenizer> open_vocabulary(const VisionTextFamily& family,
+                                           const OptionValues& options, std::int64_t tokens) {
+  const fs::path weights = options.path("weights");
+  fs::path file = options.path("vocabulary");
+  for (const std::string& name : family.vocabularies)
+    if (file.empty() && fs::exists(weights.parent_path() / name))
+      file = weights.parent_path() / name;
+  if (file.empty())
+    throw usage_error("labeler " + std::string(plugin_name(family.family)) +
+                      ": no vocabulary beside the weights (" + join(family.vocabularies, ", ") +
+                      "); name it with vocabulary=FILE");
+  auto tokenizer = family.open_vocabulary(file);
+  const bool more = tokenizer->size() > tokens;
+  if (more || (family.whole_vocabulary && tokenizer->size() != tokens))
+    throw input_error(file.string() + " has " + std::to_string(tokenizer->size()) + " tokens, " +
+                      weights.string() + (more ? " knows " : " has ") + std::to_string(tokens) +
+                      "; give the vocabulary of this checkpoint");
+  return tokenizer;
+}
+
+}  // namespace
+
+VisionTextModel::VisionTextModel(const PluginContext& context, const VisionTextFamily& family)
+    : half_(context.options().text("precision") == "half") {
+  const OptionValues& options = context.options();
+  const fs::path weights = options.path("weights");
+  model_ = VisionText::load(weights, overrides_from(options));
+  if (model_.config().family != family.family)
+    throw input_error(weights.string() + " is " + model_.config().name() +
+                      "; use plugin=" + plugin_name(model_.config().family));
+  tokenizer_ = open_vocabulary(family, options, model_.config().vocabulary);
+  model_.prepare(context.run(), half_);
+}
+
+}  // namespace linex

@@ -1,0 +1,87 @@
+// A folder with small recorded matrices of known truth, and the linex binary run in it.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <torch/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "toolkit/base/files.hpp"
+#include "toolkit/base/npy.hpp"
+
+namespace linex {
+
+struct Ended {
+  int code;
+  std::string out, error;
+};
+
+class SmallRun : public ::testing::Test {
+ protected:
+  static constexpr std::int64_t kRows = 60, kConcepts = 5, kUnits = 3;
+
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() /
+              ("linex_small_" + std::to_string(::getpid()) + "_" +
+               ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    torch::manual_seed(5);
+    const auto presence = (torch::rand({kRows, kConcepts}) < 0.4).to(torch::kFloat32);
+    auto activations = 0.05 * torch::randn({kRows, kUnits});
+    for (std::int64_t unit = 0; unit < kUnits; ++unit)
+      activations.select(1, unit) += 2 * presence.select(1, unit) + presence.select(1, unit + 1);
+    write_npy(folder_ / "A.npy", activations);
+    write_npy(folder_ / "P.npy", presence);
+    write("names.txt", "red\ngreen\nblue\nround\nsquare\n");
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path write(const std::string& name, const std::string& content) const {
+    std::filesystem::create_directories((folder_ / name).parent_path());
+    std::ofstream(folder_ / name, std::ios::binary) << content;
+    return folder_ / name;
+  }
+
+  /// `environment` stands before the binary, `redirections` after the arguments.
+  Ended run(const std::string& arguments, const std::string& environment = "",
+            const std::string& redirections = ">stdout.txt", const std::string& from = "") const {
+    const std::string command = "cd '" + (from.empty() ? folder_.string() : from) + "' && " +
+                                environment + " '" LINEX_BINARY "' " + arguments +
+                                " </dev/null 2>'" + folder_.string() + "/stderr.txt' " +
+                                redirections;
+    const int status = std::system(command.c_str());
+    const auto text = [&](const char* name) {
+      const std::filesystem::path file = folder_ / name;
+      return std::filesystem::exists(file) ? read_file(file) : std::string();
+    };
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text("stdout.txt"),
+            text("stderr.txt")};
+  }
+
+  /// Must end in `code` with one line on standard error that holds `part`.
+  void expect_error(const std::string& arguments, int code, const std::string& part) const {
+    const Ended ended = run(arguments);
+    EXPECT_EQ(ended.code, code) << arguments << "\n" << ended.error;
+    EXPECT_NE(ended.error.find(part), std::string::npos) << arguments << "\n" << ended.error;
+    EXPECT_EQ(std::count(ended.error.begin(), ended.error.end(), '\n'), 1) << ended.error;
+  }
+
+  std::string explanations(const std::string& out) const {
+    return read_file(folder_ / out / "explanations.csv");
+  }
+
+  const std::string recorded_ =
+      "--model.plugin=recorded --model.activations=A.npy --labeler.plugin=recorded "
+      "--labeler.concepts=P.npy --labeler.names=names.txt --run.report=none "
+      "--run.log-level=warning ";
+  std::filesystem::path folder_;
+};
+
+}  // namespace linex
