@@ -59,8 +59,10 @@ TEST(Ini, ErrorsNameTheLine) {
             "F, line 2: '[a]b]': nothing but a comment may follow the first ]");
   EXPECT_NE(error_of("[]\nx=1").find("line 1: a [section] needs a name"), std::string::npos);
   EXPECT_NE(error_of("[a]\n= 1").find("line 2: a key is missing"), std::string::npos);
-  EXPECT_NE(error_of("x = 1\n[a]").find("line 1: 'x' stands before any [section]"),
-            std::string::npos);
+  for (const char* key : {"x", "a.", ".x", "a.;", "a].x", "a.[x"})
+    EXPECT_NE(error_of(std::string(key) + " = 1\n[a]").find("' stands before any [section]"),
+              std::string::npos)
+        << key;
   EXPECT_EQ(error_of("[a]\nx=1\n[b]\nx=1\n[a]\nx = 2"),
             "F, line 6: [a] x is given a second time, after line 2");
   EXPECT_NE(error_of("[a]\nx = \"1\n").find("line 2: a closing \" is missing"), std::string::npos);

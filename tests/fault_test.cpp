@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 class Faults : public SmallRun {
  protected:
   struct Count {
-    int faults = 0, failed = 0, tolerated = 0;
+    int faults = 0, failed = 0, tolerated = 0, torn = 0, different = 0;
   };
 
   /// Environment that lets the n-th call go wrong; the shim's log is in fault.log.
@@ -34,17 +34,27 @@ class Faults : public SmallRun {
   fs::path log() const { return folder_.string() + ".fault"; }
   bool dealt_out() const { return fs::exists(log()); }
 
-  /// No file is half: what a finished run leaves is there with its bytes, or not at all.
-  void expect_whole_files(const std::string& where) const {
+  /// No file is half: what a finished run leaves is there with its bytes, or not at all. Returns
+  /// how many are.
+  int torn_files(const std::string& where) const {
+    int torn = 0;
     for (const auto& file : fs::recursive_directory_iterator(folder_ / "o")) {
       const fs::path name = fs::relative(file.path(), folder_ / "o");
       if (!file.is_regular_file() || !fs::exists(folder_ / "reference" / name)) continue;
       const std::string content = read_file(file.path());
-      if (name == "summary.json")
-        EXPECT_TRUE(nlohmann::json::accept(content)) << where;
-      else
-        EXPECT_EQ(content, read_file(folder_ / "reference" / name)) << where << name;
+      // It holds times.
+      const bool whole = name == "summary.json"
+                             ? nlohmann::json::accept(content)
+                             : content == read_file(folder_ / "reference" / name);
+      EXPECT_TRUE(whole) << where << name;
+      torn += whole ? 0 : 1;
     }
+    return torn;
+  }
+
+  bool same_explanations(const std::string& where) const {
+    EXPECT_EQ(explanations("o"), explanations("reference")) << where;
+    return explanations("o") == explanations("reference");
   }
 
   void TearDown() override {
@@ -89,20 +99,21 @@ TEST_F(Faults, EveryFailingCallEndsInOneLineAndTheNextStartInTheSameBytes) {
         EXPECT_NE(broken_run.error.find(std::strerror(std::stoi(action))), std::string::npos)
             << where;
       }
-      if (fs::exists(folder_ / "o")) expect_whole_files(where);
+      if (fs::exists(folder_ / "o")) count.torn += torn_files(where);
       if (broken_run.code == 0) {
-        EXPECT_EQ(explanations("o"), explanations("reference")) << where;
+        count.different += same_explanations(where) ? 0 : 1;
         continue;
       }
       const Ended again = run(explain_);
       EXPECT_EQ(again.code, 0) << where << again.error;
-      expect_whole_files(where);
-      EXPECT_EQ(explanations("o"), explanations("reference")) << where;
+      count.torn += torn_files(where);
+      count.different += same_explanations(where) ? 0 : 1;
       for (const auto& file : fs::directory_iterator(folder_ / "o"))
         EXPECT_EQ(file.path().string().find(".tmp"), std::string::npos) << where << file.path();
     }
-    std::printf("%-6s %-5s %3d faults: %3d ended the run, %3d did not; 0 torn, 0 different\n",
-                operation.c_str(), action.c_str(), count.faults, count.failed, count.tolerated);
+    std::printf("%-6s %-5s %3d faults: %3d ended the run, %3d did not; %d torn, %d different\n",
+                operation.c_str(), action.c_str(), count.faults, count.failed, count.tolerated,
+                count.torn, count.different);
     EXPECT_GT(count.faults, 0) << operation;
   }
 }

@@ -45,6 +45,23 @@ int hex_value(char c) {
 /// What stands in the file, for a message.
 std::string shown(std::string_view text) { return "'" + printable(text, 60) + "'"; }
 
+bool is_refused(char c) { return is_control(c) && c != '\t'; }
+
+bool is_name(std::string_view text) {
+  return !text.empty() && trimmed(text).size() == text.size() &&
+         std::none_of(text.begin(), text.end(), is_refused);
+}
+
+bool is_section_name(std::string_view text) {
+  return is_name(text) && text.find(']') == std::string_view::npos;
+}
+
+/// One that a line can begin with.
+bool is_key(std::string_view text) {
+  return is_name(text) && text.find('=') == std::string_view::npos && text.front() != '[' &&
+         !opens_comment(text.front());
+}
+
 class Parser {
  public:
   Parser(std::string_view content, const std::string& name) : rest_(content), name_(name) {}
@@ -79,7 +96,7 @@ class Parser {
 
   void read_line(std::string_view line) {
     for (const char c : line)
-      if (is_control(c) && c != '\t')
+      if (is_refused(c))
         throw error(std::string("a control character (0x") + hex_byte(c) + ")" +
                     (c == '\r'   ? "; lines end in LF or CRLF"
                      : c == '\0' ? "; is this a text file in UTF-8?"
@@ -121,10 +138,11 @@ class Parser {
 
   void name_section(IniEntry& entry) const {
     const std::size_t dot = entry.key.find('.');
-    if (dot == 0 || dot == std::string::npos || dot + 1 == entry.key.size())
-      throw error(shown(entry.key) + " stands before any [section]");
+    const std::string key = dot == std::string::npos ? "" : entry.key.substr(dot + 1);
     entry.section = entry.key.substr(0, dot);
-    entry.key.erase(0, dot + 1);
+    if (!is_key(key) || !is_section_name(entry.section))
+      throw error(shown(entry.key) + " stands before any [section]");
+    entry.key = key;
   }
 
   std::string read_value(std::string_view text) const {
@@ -211,11 +229,6 @@ std::string quoted(const std::string& value) {
   return text + "\"";
 }
 
-bool is_name(const std::string& text) {
-  return !text.empty() && trimmed(text).size() == text.size() &&
-         std::none_of(text.begin(), text.end(), is_control);
-}
-
 }  // namespace
 
 std::vector<IniEntry> parse_ini(std::string_view content, const std::string& name) {
@@ -227,15 +240,12 @@ std::vector<IniEntry> read_ini(const std::filesystem::path& file) {
 }
 
 std::string ini_section(const std::string& name) {
-  if (!is_name(name) || name.find(']') != std::string::npos)
-    throw usage_error("a section cannot be called " + shown(name));
+  if (!is_section_name(name)) throw usage_error("a section cannot be called " + shown(name));
   return "[" + name + "]\n";
 }
 
 std::string ini_entry(const std::string& key, const std::string& value) {
-  if (!is_name(key) || key.find('=') != std::string::npos || key.front() == '[' ||
-      opens_comment(key.front()))
-    throw usage_error("a key cannot be called " + shown(key));
+  if (!is_key(key)) throw usage_error("a key cannot be called " + shown(key));
   return key + " =" + (value.empty() ? "" : " ") + (is_plain(value) ? value : quoted(value)) + "\n";
 }
 
