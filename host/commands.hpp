@@ -30,6 +30,9 @@ std::map<std::string, std::string> parse_check_options(const std::string& text);
 /// Conformance of one file, in a child process. 0 when every check passed or was skipped by leave
 /// of the request, 4 otherwise.
 int run_check(const CheckRequest& request);
+/// Conformance of a command behind the plugin KIND/external; request.file is the command.
+int run_check_external(const PluginRegistry& registry, const std::string& kind,
+                       const CheckRequest& request);
 /// Writes the data that checks run on into `folder`: images, concepts, activations and their split.
 int run_write_check_data(const std::filesystem::path& folder);
 

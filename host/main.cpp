@@ -59,7 +59,7 @@ std::vector<std::string> names_of(const std::string& list) {
   return names;
 }
 
-int check(const Arguments& arguments) {
+int check(const PluginRegistry& registry, const Arguments& arguments) {
   const std::string data = value_of(arguments, "write-data");
   if (!data.empty()) return linex::run_write_check_data(data);
   linex::CheckRequest request;
@@ -74,6 +74,8 @@ int check(const Arguments& arguments) {
       throw linex::usage_error("--timeout=" + timeout + " is not a number of seconds");
     request.timeout = std::chrono::seconds(std::stoi(timeout));
   }
+  const std::string kind = value_of(arguments, "external");
+  if (!kind.empty()) return linex::run_check_external(registry, kind, request);
   return linex::run_check(request);
 }
 
@@ -89,13 +91,18 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_inspect(registry, only_word(arguments));
        }},
-      {{"check", "FILE.so", {}, {"with", "skip", "allow-skipped", "timeout", "write-data"}, false},
+      {{"check",
+        "FILE.so",
+        {},
+        {"with", "skip", "allow-skipped", "timeout", "write-data", "external"},
+        false},
        "conformance of a plugin file (--with key=value,... sets its options; --skip CHECK,... "
        "leaves "
        "checks out; --allow-skipped CHECK,... lets them leave themselves out; --timeout SECONDS "
        "for "
-       "each); --write-data DIR instead writes the data that it runs on",
-       [](const auto&, const auto& arguments) { return check(arguments); }},
+       "each), or of a command (--external KIND COMMAND); --write-data DIR instead writes the data "
+       "that it runs on",
+       [](const auto& registry, const auto& arguments) { return check(registry, arguments); }},
       {{"explain", "", {}, {}, true},
        "the main job: data, activations, concepts, explanations, scores",
        [](auto& registry, const auto& arguments) {

@@ -278,10 +278,7 @@ TEST_F(Configuration, ARunRunsAgainFromAnywhere) {
   write_npy(folder_ / "split/train_ids.npy", rows.narrow(0, 0, 40));
   write_npy(folder_ / "split/val_ids.npy", rows.narrow(0, 40, 10));
   write_npy(folder_ / "split/test_ids.npy", rows.narrow(0, 50, 10));
-  std::string with_report = recorded_;
-  if (const auto at = with_report.find("--run.report=none"); at != std::string::npos)
-    with_report.erase(at, std::strlen("--run.report=none"));
-  const Ended first = run("explain " + with_report +
+  const Ended first = run("explain " + with_report_ +
                           "--data.split=split --run.cache=c --run.out=o --run.report=plain");
   ASSERT_EQ(first.code, 0) << first.error;
   const std::string ini = read_file(folder_ / "o/run.ini");

@@ -52,11 +52,7 @@ class Faults : public SmallRun {
     SmallRun::TearDown();
   }
 
-  const std::string explain_ = [this] {
-    std::string arguments = "explain " + recorded_ + "--run.out=o --run.report=plain";
-    const std::string none = "--run.report=none ";
-    return arguments.erase(arguments.find(none), none.size());
-  }();
+  const std::string explain_ = "explain " + with_report_ + "--run.out=o --run.report=plain";
 };
 
 TEST_F(Faults, EveryFailingCallEndsInOneLineAndTheNextStartInTheSameBytes) {

@@ -77,10 +77,10 @@ class SmallRun : public ::testing::Test {
     return read_file(folder_ / out / "explanations.csv");
   }
 
-  const std::string recorded_ =
+  const std::string with_report_ =
       "--model.plugin=recorded --model.activations=A.npy --labeler.plugin=recorded "
-      "--labeler.concepts=P.npy --labeler.names=names.txt --run.report=none "
-      "--run.log-level=warning ";
+      "--labeler.concepts=P.npy --labeler.names=names.txt --run.log-level=warning ";
+  const std::string recorded_ = with_report_ + "--run.report=none ";
   std::filesystem::path folder_;
 };
 

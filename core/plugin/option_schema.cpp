@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 #include "linex/error.hpp"
 #include "linex/option.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/external/free_options.hpp"
 
 namespace linex {
 namespace {
@@ -106,33 +108,55 @@ std::pair<OptionValues::Value, std::string> parse_value(const linex_option_spec&
   }
 }
 
+constexpr const char* kFreeOptions = "options";
+
+bool declares(const OptionSpecs& specs, const std::string& name) {
+  return std::any_of(specs.begin(), specs.end(),
+                     [&](const linex_option_spec& spec) { return name == spec.name; });
+}
+
+/// `raw` with what is not declared moved into the option for it.
+std::map<std::string, std::string> gather_free_options(
+    const OptionSpecs& specs, const std::map<std::string, std::string>& raw) {
+  std::map<std::string, std::string> declared, others;
+  for (const auto& given : raw) (declares(specs, given.first) ? declared : others).insert(given);
+  std::string& options = declared[kFreeOptions];
+  options = add_free_options(options, others);
+  return declared;
+}
+
 }  // namespace
 
+bool takes_free_options(const OptionSpecs& specs) {
+  return std::any_of(specs.begin(), specs.end(), [](const linex_option_spec& spec) {
+    return spec.type == LINEX_OPTION_TEXT && std::strcmp(spec.name, kFreeOptions) == 0;
+  });
+}
+
 ResolvedOptions resolve_options(const OptionSpecs& specs,
-                                const std::map<std::string, std::string>& raw,
+                                const std::map<std::string, std::string>& given,
                                 const std::string& section, const std::string& plugin,
                                 const std::vector<std::string>& host_keys) {
+  const auto raw = takes_free_options(specs) ? gather_free_options(specs, given) : given;
   std::vector<std::string> known = host_keys;
   for (const linex_option_spec& spec : specs) known.emplace_back(spec.name);
-  for (const auto& given : raw) {
-    const auto same = [&](const linex_option_spec& spec) { return given.first == spec.name; };
-    if (std::none_of(specs.begin(), specs.end(), same))
-      throw usage_error(section + "." + given.first + " is not an option of " + plugin +
-                        did_you_mean(given.first, known));
-  }
+  for (const auto& entry : raw)
+    if (!declares(specs, entry.first))
+      throw usage_error(section + "." + entry.first + " is not an option of " + plugin +
+                        did_you_mean(entry.first, known));
 
   ResolvedOptions resolved;
   resolved.values = option::defaults(specs.begin(), specs.size());
   for (const linex_option_spec& spec : specs) {
-    const auto given = raw.find(spec.name);
+    const auto found = raw.find(spec.name);
     const std::string where = section + "." + spec.name;
-    if (given == raw.end()) {
+    if (found == raw.end()) {
       if (spec.required)
         throw usage_error(plugin + " needs --" + where + "=... (" + spec.help + ")");
       resolved.text.emplace_back(spec.name, default_text(spec));
       continue;
     }
-    auto [value, text] = parse_value(spec, given->second, where);
+    auto [value, text] = parse_value(spec, found->second, where);
     resolved.values.set(spec.name, std::move(value));
     resolved.text.emplace_back(spec.name, std::move(text));
   }

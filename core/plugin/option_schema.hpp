@@ -42,6 +42,10 @@ struct ResolvedOptions {
   std::vector<std::pair<std::string, std::string>> text;
 };
 
+/// Whether a plugin takes keys that it does not declare: one that declares a text option `options`
+/// gets them there, as toolkit/external/free_options.hpp reads them.
+bool takes_free_options(const OptionSpecs& specs);
+
 /// Applies defaults and checks names, types, ranges, choices and required ones. `raw` is what the
 /// user gave for this section without the host's own keys; `section` is how messages name options
 /// ("solver" gives "solver.lambda"); `plugin` is the key of the plugin ("solver/linear");

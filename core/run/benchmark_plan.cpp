@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <functional>
+#include <set>
 
 #include "core/plugin/option_schema.hpp"
 #include "core/run/ini.hpp"
@@ -114,10 +115,24 @@ using SeeKey = std::function<void(const std::string& key, const std::string& hos
 
 constexpr linex_option_spec kFileOfMethod = option::path("file", "", "published explanations");
 
-void see_plugin_keys(PluginRegistry& registry, const std::string& prefix, PluginKind kind,
-                     const std::string& name, const SeeKey& see) {
+constexpr linex_option_spec kFreeOption = option::text("free", "", "a command's own option");
+
+void see_plugin_keys(PluginRegistry& registry, const Sections& first_look,
+                     const std::string& prefix, PluginKind kind, const std::string& name,
+                     const SeeKey& see) {
   if (name.empty()) return;
-  for (const auto& spec : registry.options(kind, name)) see(prefix + spec.name, "", spec);
+  std::set<std::string> seen;
+  const OptionSpecs specs = registry.options(kind, name);
+  for (const auto& spec : specs) {
+    see(prefix + spec.name, "", spec);
+    seen.insert(prefix + spec.name);
+  }
+  if (!takes_free_options(specs)) return;
+  for (const auto& [section_name, given] : first_look)
+    for (const auto& entry : given)
+      if (const std::string key = section_name + "." + entry.first;
+          key.compare(0, prefix.size(), prefix) == 0 && seen.insert(key).second)
+        see(key, "", kFreeOption);
 }
 
 std::string text_of(const Sections& sections, const std::string& section, const std::string& key) {
@@ -139,13 +154,13 @@ void see_keys(PluginRegistry& registry, const Sections& first_look, const SeeKey
       for (const auto& spec : section("model").keys) see(name + "." + spec.name, "model", spec);
       for (const auto& spec : section("data").keys) see(name + ".data." + spec.name, "data", spec);
       see_plugin_keys(
-          registry, name + ".", PluginKind::model,
+          registry, first_look, name + ".", PluginKind::model,
           plugin(text_of(first_look, name, "plugin"), text_of(first_look, "model", "plugin")), see);
     } else if (!name_after(name, kMethod).empty()) {
       see(name + ".file", "", kFileOfMethod);
       for (const char* part : {"labeler", "solver", "simulator"}) {
         see(name + "." + part, part, section(part).keys.front());
-        see_plugin_keys(registry, name + "." + part + ".",
+        see_plugin_keys(registry, first_look, name + "." + part + ".",
                         plugin_kind_from_string(section(part).plugin_kind),
                         plugin(text_of(first_look, name, part), text_of(first_look, part, "plugin"),
                                section(part).keys.front().default_text),
@@ -207,8 +222,8 @@ std::string to_ini(PluginRegistry& registry, const BenchmarkConfiguration& confi
     if (entry.plugin_kind.empty()) continue;
     for (const auto& name : split(text_of(configuration.sections, entry.name, "plugin"), ','))
       if (const std::string plugin = trim(name); plugin != "none")
-        see_plugin_keys(registry, entry.name + ".", plugin_kind_from_string(entry.plugin_kind),
-                        plugin, state_absolute);
+        see_plugin_keys(registry, configuration.sections, entry.name + ".",
+                        plugin_kind_from_string(entry.plugin_kind), plugin, state_absolute);
   }
   std::string text = "# linex benchmark --config FILE runs this again.\n";
   for (const auto& name : ordered(configuration)) {

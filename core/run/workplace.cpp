@@ -12,6 +12,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/data/split.hpp"
+#include "toolkit/external/session.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -53,20 +54,39 @@ OptionSpecs view(const std::vector<linex_option_spec>& specs) {
   return {specs.data(), specs.size()};
 }
 
+/// What of a section's keys is for the plugin with `specs`: its own, and those that nobody else of
+/// the section declares where it takes free ones.
+std::map<std::string, std::string> pick_for_plugin(const std::map<std::string, std::string>& raw,
+                                                   const OptionSpecs& specs,
+                                                   const std::vector<OptionSpecs>& others) {
+  auto picked = pick(raw, specs);
+  if (!takes_free_options(specs)) return picked;
+  for (const auto& given : raw)
+    if (std::none_of(others.begin(), others.end(),
+                     [&](const OptionSpecs& declared) { return !pick({given}, declared).empty(); }))
+      picked.insert(given);
+  return picked;
+}
+
 }  // namespace
 
 std::vector<std::string> known_keys(PluginRegistry& registry, const Sections& first_look) {
   std::vector<std::string> keys;
+  const auto add_key = [&](const std::string& key) {
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+  };
   const auto add = [&](const Section& entry, const OptionSpecs& specs) {
-    for (const auto& spec : specs)
-      if (const std::string key = entry.name + "." + spec.name;
-          std::find(keys.begin(), keys.end(), key) == keys.end())
-        keys.push_back(key);
+    for (const auto& spec : specs) add_key(entry.name + "." + spec.name);
   };
   for (const auto& entry : sections()) {
     add(entry, view(entry.keys));
-    for (const auto& name : plugin_names(entry, first_look))
-      add(entry, registry.options(plugin_kind_from_string(entry.plugin_kind), name));
+    for (const auto& name : plugin_names(entry, first_look)) {
+      const OptionSpecs specs = registry.options(plugin_kind_from_string(entry.plugin_kind), name);
+      add(entry, specs);
+      if (const auto found = first_look.find(entry.name);
+          takes_free_options(specs) && found != first_look.end())
+        for (const auto& given : found->second) add_key(entry.name + "." + given.first);
+    }
   }
   return keys;
 }
@@ -89,11 +109,15 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
     resolved_[entry.name] =
         resolve_options(view(entry.keys), pick(given, view(entry.keys)), entry.name, "linex");
     state_absolute_paths(view(entry.keys), entry.name, resolved_[entry.name]);
-    for (const auto& name : plugin_names(entry, raw)) {
-      const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
-      const OptionSpecs specs = registry.options(kind, name);
-      choices_[entry.name].push_back({name, resolve_options(specs, pick(given, specs), entry.name,
-                                                            entry.plugin_kind + "/" + name)});
+    std::vector<OptionSpecs> all{view(entry.keys)};
+    const auto names = plugin_names(entry, raw);
+    for (const auto& name : names)
+      all.push_back(registry.options(plugin_kind_from_string(entry.plugin_kind), name));
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const OptionSpecs& specs = all[i + 1];
+      choices_[entry.name].push_back(
+          {names[i], resolve_options(specs, pick_for_plugin(given, specs, all), entry.name,
+                                     entry.plugin_kind + "/" + names[i])});
       state_absolute_paths(specs, "", choices_[entry.name].back().options);
     }
   }
@@ -232,19 +256,35 @@ std::string Workplace::ini() const {
   return text;
 }
 
+bool Workplace::runs_command(const Section& entry) const {
+  const auto chosen = choices_.find(entry.name);
+  return chosen != choices_.end() &&
+         std::any_of(chosen->second.begin(), chosen->second.end(), [&](const Choice& choice) {
+           return takes_free_options(
+               registry_.options(plugin_kind_from_string(entry.plugin_kind), choice.name));
+         });
+}
+
 std::string Workplace::digest() const {
   // What changes where or how fast a run works, and not what it finds.
   static const std::set<std::string> kIrrelevant{"out",       "threads", "cache",  "resume",
                                                  "log-level", "memory",  "device", "report"};
+  // A command that ran into its timeout goes on with a longer one.
+  static const std::set<std::string> kIrrelevantOfCommands{"timeout", "keep"};
   Sha256 digest;
   for (const auto& entry : sections()) {
     digest.add(entry.name);
-    for (const auto& [key, value] : texts(entry.name))
-      if (entry.name != "run" || kIrrelevant.count(key) == 0) digest.add(key).add(value);
+    for (const auto& [key, value] : texts(entry.name)) {
+      if (entry.name == "run" && kIrrelevant.count(key)) continue;
+      if (runs_command(entry) && kIrrelevantOfCommands.count(key)) continue;
+      digest.add(key).add(value);
+    }
     if (!has_plugin(entry.name)) continue;
     for (const auto& choice : choices_.at(entry.name)) {
-      const PluginEntry& plugin =
-          registry_.find(plugin_kind_from_string(entry.plugin_kind), choice.name);
+      const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
+      const PluginEntry& plugin = registry_.find(kind, choice.name);
+      if (takes_free_options(registry_.options(kind, choice.name)))
+        digest.add(describe_command(choice.options.values));
       digest.add(plugin.key).add(content_digest(plugin.file));
       // What a model's files hold, its activations tell.
       if (entry.name == "model") continue;

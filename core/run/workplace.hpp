@@ -80,6 +80,8 @@ class Workplace {
   Named<Interface> open(const std::string& section, const Choice& choice);
   template <class Interface>
   Named<Interface> open_only(const std::string& section, const char* advice);
+  /// Whether a section's plugin is a command of the user's.
+  bool runs_command(const Section& entry) const;
   /// Every key of a section once, with its resolved text.
   std::vector<std::pair<std::string, std::string>> texts(const std::string& section) const;
 

@@ -75,8 +75,9 @@ class LINEX_API TargetModel {
   virtual std::int64_t preferred_batch() const { return 16; }
   /// The head after `layer` where it is average pooling and one linear map.
   virtual LinearHead linear_head(const std::string& layer) const;
-  /// Recorded pooled activations (N, K) float32, possibly a mapped file. Defined only for models
-  /// without images; then no data set is needed and forward() is never called.
+  /// Recorded activations, float32, possibly a mapped file: pooled ones (N, K), or a layer's tokens
+  /// (N, T, K) or maps (N, K, H, W), which the host pools. Defined only for models without images;
+  /// then no data set is needed and forward() is never called.
   virtual torch::Tensor recorded() const;
   /// Optional abilities (ability.hpp). Default: none.
   virtual const void* ability(const char* name) const;

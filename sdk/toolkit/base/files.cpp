@@ -94,8 +94,10 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   return content;
 }
 
-AtomicFile::AtomicFile(fs::path path)
-    : path_(std::move(path)), temporary_(path_.string() + ".tmp" + std::to_string(::getpid())) {
+AtomicFile::AtomicFile(fs::path path, bool durable)
+    : path_(std::move(path)),
+      temporary_(path_.string() + ".tmp" + std::to_string(::getpid())),
+      durable_(durable) {
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) throw file_error(path_, "write", errno);
 }
@@ -109,10 +111,10 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::append(const void* bytes, std::size_t size) { write_all(fd_, bytes, size, path_); }
 
 void AtomicFile::finish() {
-  if (::fsync(fd_) != 0) throw file_error(path_, "write", errno);
+  if (durable_ && ::fsync(fd_) != 0) throw file_error(path_, "write", errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw file_error(path_, "write", errno);
   ::close(std::exchange(fd_, -1));
-  sync_folder_of(path_);
+  if (durable_) sync_folder_of(path_);
 }
 
 void write_file_atomic(const fs::path& path, std::string_view content) {

@@ -19,17 +19,20 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
 /// Everything throws Error(input) "cannot write PATH: why".
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path path);
+  /// Not `durable`: without syncing, for what lives no longer than the run.
+  explicit AtomicFile(std::filesystem::path path, bool durable = true);
   /// Without finish() nothing is left behind.
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   void append(const void* bytes, std::size_t size);
-  /// Syncs the file, renames it over `path`, syncs the folder.
+  /// Syncs the file, renames it over `path`, syncs the folder. Who has mapped the former file keeps
+  /// it.
   void finish();
 
  private:
   std::filesystem::path path_, temporary_;
+  bool durable_;
   int fd_ = -1;
 };
 

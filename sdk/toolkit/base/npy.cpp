@@ -251,6 +251,12 @@ torch::Tensor map_npy(const fs::path& path) {
   return npy_over_bytes(owner, file->data(), file->size(), path.string());
 }
 
+torch::Tensor read_npy(const fs::path& path, std::uint64_t max_bytes) {
+  const auto content = std::make_shared<std::string>(read_file(path, max_bytes));
+  auto* const bytes = reinterpret_cast<unsigned char*>(content->data());
+  return npy_over_bytes(content, bytes, content->size(), path.string());
+}
+
 void release_rows(const torch::Tensor& mapped, std::int64_t first, std::int64_t n) {
   if (mapped.nbytes() < kLargeFile / 2 || !mapped.is_contiguous() || n <= 0) return;
   auto* const begin = static_cast<unsigned char*>(mapped.data_ptr());
@@ -287,8 +293,8 @@ struct NpyWriter::State {
   std::int64_t rows = 0;
 };
 
-NpyWriter::NpyWriter(const fs::path& path, std::vector<std::int64_t> shape)
-    : state_(new State{AtomicFile(path), std::move(shape)}) {
+NpyWriter::NpyWriter(const fs::path& path, std::vector<std::int64_t> shape, bool durable)
+    : state_(new State{AtomicFile(path, durable), std::move(shape)}) {
   const std::string header = header_bytes(torch::kFloat32, state_->shape);
   state_->file.append(header.data(), header.size());
 }
@@ -314,6 +320,15 @@ void write_npy(const fs::path& path, const torch::Tensor& tensor) {
   std::string content = header_bytes(data.scalar_type(), data.sizes().vec());
   content.append(static_cast<const char*>(data.data_ptr()), data.nbytes());
   write_file_atomic(path, content);
+}
+
+void write_scratch_npy(const fs::path& path, const torch::Tensor& tensor) {
+  const auto data = tensor.cpu().contiguous();
+  const std::string header = header_bytes(data.scalar_type(), data.sizes().vec());
+  AtomicFile file(path, false);
+  file.append(header.data(), header.size());
+  file.append(data.data_ptr(), data.nbytes());
+  file.finish();
 }
 
 }  // namespace linex

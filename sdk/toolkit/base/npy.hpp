@@ -21,6 +21,10 @@ torch::Tensor map_npy(const std::filesystem::path& path);
 torch::Tensor npy_over_bytes(const std::shared_ptr<const void>& owner, unsigned char* bytes,
                              std::size_t size, const std::string& source);
 
+/// The same read into memory, for files that somebody else may still change: a mapped file that is
+/// cut short would end this process. Files over `max_bytes` are refused before they are read.
+torch::Tensor read_npy(const std::filesystem::path& path, std::uint64_t max_bytes);
+
 /// Lets go of the memory behind rows [first, first + n) of a matrix made by map_npy, so that
 /// reading a large file does not keep it resident; the rows come back from the file when read
 /// again. Does nothing for other tensors and for files under 1 GiB. Whoever wrote to the rows loses
@@ -32,11 +36,17 @@ torch::Tensor copy_rows(const torch::Tensor& matrix, const std::vector<std::int6
 /// Writes a contiguous CPU tensor (any dtype above) to a temporary name, syncs, renames.
 void write_npy(const std::filesystem::path& path, const torch::Tensor& tensor);
 
+/// The same without syncing, for files that live no longer than the run. Replaces the name whole: who
+/// has mapped the former file keeps it.
+void write_scratch_npy(const std::filesystem::path& path, const torch::Tensor& tensor);
+
 /// Fills a float32 .npy of known shape row block by row block; finish() makes it appear under its
 /// name.
 class NpyWriter {
  public:
-  NpyWriter(const std::filesystem::path& path, std::vector<std::int64_t> shape);
+  /// Without `durable` the content is not synced to disk.
+  NpyWriter(const std::filesystem::path& path, std::vector<std::int64_t> shape,
+            bool durable = true);
   ~NpyWriter();  // removes the temporary file unless finished
   NpyWriter(const NpyWriter&) = delete;
   NpyWriter& operator=(const NpyWriter&) = delete;
