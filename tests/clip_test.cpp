@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "linex/conformance.hpp"
 #include "linex/error.hpp"
 #include "tests/sentencepiece_loaded.hpp"
 #include "tests/test_models.hpp"
@@ -14,6 +15,7 @@
 #include "toolkit/base/random.hpp"
 #include "toolkit/concepts/calibration.hpp"
 #include "toolkit/concepts/concept_list.hpp"
+#include "toolkit/concepts/embedding_labeler.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
 #include "toolkit/concepts/matrix_presence.hpp"
 #include "toolkit/data/dataset.hpp"
@@ -451,6 +453,64 @@ TEST(Labelers, PresenceFromTheCheckpoint) {
   EXPECT_LT(
       (read_all(*prompt->presence()).select(1, 0) - wanted.select(1, 1)).abs().max().item<float>(),
       1e-5);
+}
+
+/// Embeds images as their mean colour and texts as their length, `extra` numbers too many.
+class TinyFamily final : public ImageTextModel {
+ public:
+  explicit TinyFamily(std::int64_t extra) : extra_(extra) {}
+  std::string name() const override { return "tiny"; }
+  std::int64_t width() const override { return 3; }
+  Preprocess preprocess() const override {
+    Preprocess preprocess;
+    preprocess.resize = Preprocess::Resize::squash;
+    preprocess.size = 8;
+    return preprocess;
+  }
+  Tensor embed_images(const Tensor& images) const override { return images.mean({2, 3}); }
+  Tensor embed_texts(const std::vector<std::string>& texts) const override {
+    Tensor all = torch::ones({static_cast<std::int64_t>(texts.size()), 3 + extra_});
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      all[static_cast<std::int64_t>(i)][0] = static_cast<std::int64_t>(texts[i].size());
+    return all;
+  }
+  std::string fingerprint() const override { return "tiny"; }
+  std::int64_t context() const override { return 4; }
+  bool is_cut(const std::string& text) const override { return text.size() > 4; }
+  KnownSigmoid sigmoid() const override { return {{1, 0}, "huge", false}; }
+
+ private:
+  std::int64_t extra_;
+};
+
+TEST(Labelers, AnotherFamilyIsOneClass) {
+  const fs::path folder = fresh_folder("family");
+  OptionValues options = option::defaults(kEmbeddingOptions);
+  options.set("concepts", write(folder / "list.txt", "ab\nabcdefgh\n"));
+  options.set("template", std::string("{}{}"));
+  const conformance::TestContext context(options);
+  EmbeddingLabeler labeler(context, "tiny", std::make_unique<TinyFamily>(0));
+  labeler.attach(pictures());
+  const Tensor found = read_all(*labeler.presence());
+  Tensor images = torch::empty({pictures()->size(), 3});
+  for (std::int64_t i = 0; i < images.size(0); ++i)
+    images[i] = load_batch(*pictures(), Rows{i}, TinyFamily(0).preprocess(), 1).mean({2, 3})[0];
+  const Tensor words =
+      unit_rows(torch::tensor({4.0F, 1.0F, 1.0F, 16.0F, 1.0F, 1.0F}).reshape({2, 3}));
+  EXPECT_LT((found - unit_rows(images).matmul(words.t()).sigmoid()).abs().max().item<float>(),
+            1e-6);
+
+  // What a model promises is checked before anything is stored.
+  EmbeddingLabeler broken(context, "tiny", std::make_unique<TinyFamily>(1));
+  broken.attach(pictures());
+  try {
+    broken.presence();
+    ADD_FAILURE() << "no error";
+  } catch (const std::logic_error& error) {
+    EXPECT_NE(std::string(error.what()).find("tiny embeds 2 inputs as (2, 4), not float32 (2, 3)"),
+              std::string::npos)
+        << error.what();
+  }
 }
 
 TEST(Labelers, WrongInputIsOneLine) {
