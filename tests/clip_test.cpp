@@ -143,10 +143,10 @@ TEST(Tokenizers, WrongFilesAreOneLine) {
            {"words.txt", "one\ntwo three four\n"},
            {"list.json", "[1, 2]"},
            {"not.json", "{"}}) {
-    write(folder / name, content);
+    const fs::path file = folder / name;
+    write(file, content);
     write(folder / "merges.txt", "#version\na b\n");
-    EXPECT_NE(input_error_of([&] { open_clip_vocabulary(folder / name); }).find(name),
-              std::string::npos);
+    EXPECT_NE(input_error_of([&] { open_clip_vocabulary(file); }).find(name), std::string::npos);
   }
   input_error_of([&] { open_clip_vocabulary(folder / "missing.txt.gz"); });
   if (!kSentencePiece) return;

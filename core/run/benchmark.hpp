@@ -13,7 +13,7 @@ struct BenchmarkOutcome {
 };
 
 /// Runs every method on every network, each as core/run/run.hpp does, and writes run.out: the table
-/// as benchmark.md, .csv, .json and a page (index.html), a folder for each run, a report for each
+/// as Markdown, CSV, JSON and a page (index.html), a folder for each run, a report for each
 /// network. Results whose key has not changed (core/run/run_key.hpp) are taken from an earlier
 /// benchmark in that folder.
 BenchmarkOutcome benchmark_run(PluginRegistry& registry,

@@ -36,8 +36,8 @@ torch::Tensor copy_rows(const torch::Tensor& matrix, const std::vector<std::int6
 /// Writes a contiguous CPU tensor (any dtype above) to a temporary name, syncs, renames.
 void write_npy(const std::filesystem::path& path, const torch::Tensor& tensor);
 
-/// The same without syncing, for files that live no longer than the run. Replaces the name whole: who
-/// has mapped the former file keeps it.
+/// The same without syncing, for files that live no longer than the run. Replaces the name whole:
+/// who has mapped the former file keeps it.
 void write_scratch_npy(const std::filesystem::path& path, const torch::Tensor& tensor);
 
 /// Fills a float32 .npy of known shape row block by row block; finish() makes it appear under its
