@@ -88,7 +88,7 @@ def test_the_labeler_equals_its_twin(images, example, tmp_path, run_command):
 def test_the_template_equals_its_twin(planted, example, tmp_path, run_command):
     plugin = os.environ.get("LINEX_TEMPLATE")
     if not plugin:
-        pytest.skip("LINEX_TEMPLATE does not name the built sdk/template")
+        pytest.skip("LINEX_TEMPLATE does not name the built sdk/template/solver")
     activations, presence, names = planted
     np.save(tmp_path / "a.npy", activations)
     np.save(tmp_path / "p.npy", presence)
