@@ -1,4 +1,4 @@
-"""The concept that correlates most with each unit: sdk/template/my_solver.cpp in Python."""
+"""The concept that correlates most with each unit: sdk/template/solver/my_solver.cpp in Python."""
 
 import numpy as np
 
