@@ -413,7 +413,7 @@ const same = (got, want) => {
 };
 same([1.23456, -0.000123456, 1234567, 0, 1e-9, 12345.6, NaN, null].map((v) => significant(v)),
   ["1.235", "−0.0001235", "1.235e+6", "0", "1e−9", "12350", "–", "–"]);
-same(words({terms: [["a", .00123456], ["b", -2]], bias: 1}), "0.00123 a − 2 b");
+same(words({terms: [["a", .00123456], ["b", -2]], bias: 1}), "0.00123·a - 2·b + 1");
 same(words({terms: [["a striped thing", 1]], bias: 0}), "a striped thing");
 same(plain({terms: [["a", 1]], bias: .5}), "");
 const units = [{id: "layer 4/7"}, {id: "100%"}];

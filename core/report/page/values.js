@@ -18,12 +18,14 @@ const probability = (p) => finite(p) && p < 1e-4 ? "< 0.0001" : significant(p, 2
 const plain = (method) => method.text ? method.text
   : method.terms.length === 1 && method.terms[0][1] === 1 && !method.bias ? method.terms[0][0] : "";
 
+/** As the console has it (in_words): "2.32·frog - 0.954·horse + 0.372". */
 function words(method) {
   if (!method) return "";
   if (plain(method)) return plain(method);
   if (!method.terms.length) return "no explanation";
-  return method.terms.map(([concept, weight], i) =>
-    `${weight < 0 ? (i ? "− " : "−") : i ? "+ " : ""}${short(Math.abs(weight))} ${concept}`).join(" ");
+  const sum = method.terms.map(([concept, weight], i) =>
+    `${weight < 0 ? (i ? "- " : "-") : i ? "+ " : ""}${short(Math.abs(weight))}·${concept}`);
+  return [...sum, `${method.bias < 0 ? "-" : "+"} ${short(Math.abs(method.bias))}`].join(" ");
 }
 
 /** The unit that an address' hash names: {unit}, {missing: name}, or null where it names none. */
