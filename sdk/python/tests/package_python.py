@@ -19,7 +19,7 @@ for name in ("pytest", "numpy"):
 
 import pytest  # noqa: E402
 
-os.environ["LINEX_BINARY"] = sys.argv[1]
+os.environ["LINEX_BINARY"] = str(Path(sys.argv[1]).resolve())
 sys.path.insert(0, str(package / "src"))
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
