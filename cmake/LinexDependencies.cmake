@@ -16,6 +16,11 @@ find_package(Boost 1.74 REQUIRED COMPONENTS program_options filesystem)
 include(cmake/LinexOpenCV.cmake)
 find_package(ZLIB REQUIRED)
 find_package(ICU REQUIRED COMPONENTS uc)
+# Image formats that OpenCV does not read as Pillow does; libwebp ships no CMake package on Debian 12.
+find_package(TIFF REQUIRED)
+find_package(GIF REQUIRED)
+find_library(LINEX_WEBPDEMUX webpdemux REQUIRED)
+find_path(LINEX_WEBP_INCLUDE webp/demux.h REQUIRED)
 # SentencePiece ships no CMake package on Debian 12.
 find_library(LINEX_SENTENCEPIECE sentencepiece REQUIRED)
 find_path(LINEX_SENTENCEPIECE_INCLUDE sentencepiece_processor.h REQUIRED)

@@ -2,7 +2,7 @@
 """pillow_reference.py IMAGES OUT: torchvision's preprocessing of every picture in IMAGES, by Pillow.
 
 Writes OUT/<stem>.<case>.npy (uint8, H x W x 3) and OUT/seconds.txt, the time the resizing took.
-data_test runs it where python3-pil is installed and compares.
+image_test runs it where python3-pil is installed and compares.
 """
 import pathlib
 import sys

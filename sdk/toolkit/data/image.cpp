@@ -6,7 +6,7 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
-#include "linex/error.hpp"
+#include "toolkit/data/image_formats.hpp"
 #include "toolkit/data/image_header.hpp"
 
 namespace linex {
@@ -18,7 +18,16 @@ cv::Mat decode(const unsigned char* bytes, std::size_t size, int flags, const st
   try {
     return cv::imdecode(buffer, flags);
   } catch (const std::exception&) {
-    throw input_error("cannot read image " + name + ": its content is damaged");
+    throw unreadable_image(name, "its content is damaged");
+  }
+}
+
+/// OpenCV shifts the 5 or 6 bits of a colour up; Pillow fills the scale to 255.
+void fill_scale(torch::Tensor& pixels, int green_bits) {
+  auto* out = pixels.data_ptr<std::uint8_t>();
+  for (std::int64_t i = 0; i < pixels.numel(); ++i) {
+    const int bits = i % 3 == 1 ? green_bits : 5;
+    out[i] = static_cast<std::uint8_t>((out[i] >> (8 - bits)) * 255 / ((1 << bits) - 1));
   }
 }
 
@@ -34,12 +43,16 @@ torch::Tensor decode_image(const unsigned char* bytes, std::size_t size, const s
   static_cast<void>(configured);
   const ImageHeader header = read_image_header(bytes, size, name);
   if (size > static_cast<std::size_t>(INT32_MAX))
-    throw input_error("cannot read image " + name + ": the file is larger than 2 GB");
+    throw unreadable_image(name, "the file is larger than 2 GB");
+  if (header.format == ImageFormat::tiff) return decode_tiff(bytes, size, name);
+  if (header.format == ImageFormat::pnm) return decode_pnm(bytes, size, name);
+  if (header.format == ImageFormat::gif) return decode_gif(bytes, size, name);
+  if (header.animated) return decode_animated_webp(bytes, size, name);
 
   int flags = cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION;
   if (header.deep_grey) flags = cv::IMREAD_GRAYSCALE | cv::IMREAD_ANYDEPTH;
   const cv::Mat image = decode(bytes, size, flags, name);
-  if (image.empty()) throw input_error("cannot read image " + name + ": its content is damaged");
+  if (image.empty()) throw unreadable_image(name, "its content is damaged");
 
   torch::Tensor pixels = torch::empty({image.rows, image.cols, 3}, torch::kUInt8);
   if (header.deep_grey && image.depth() == CV_16U) {
@@ -53,6 +66,7 @@ torch::Tensor decode_image(const unsigned char* bytes, std::size_t size, const s
   }
   cv::Mat rgb(image.rows, image.cols, CV_8UC3, pixels.data_ptr<std::uint8_t>());
   cv::cvtColor(image, rgb, image.channels() == 1 ? cv::COLOR_GRAY2RGB : cv::COLOR_BGR2RGB);
+  if (header.green_bits) fill_scale(pixels, header.green_bits);
   return pixels;
 }
 

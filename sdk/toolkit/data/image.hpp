@@ -8,9 +8,10 @@
 
 namespace linex {
 
-/// Decodes JPEG, PNG, BMP, PNM, WebP or TIFF bytes to uint8 (H, W, 3), RGB. Like Pillow: EXIF
-/// orientation is ignored, alpha dropped, a palette looked up, grey repeated, 16-bit grey clipped
-/// to 255 (not scaled). CMYK JPEGs may differ from Pillow by 2 grey levels (OpenCV divides by 256).
+/// Decodes JPEG, PNG, GIF, BMP, PNM, WebP or TIFF bytes to uint8 (H, W, 3), RGB. Like Pillow: EXIF
+/// orientation is ignored (TIFF's is followed), alpha dropped, a palette looked up, grey repeated,
+/// deeper grey clipped to 255 (not scaled), of an animation the first frame taken. CMYK JPEGs may
+/// differ from Pillow by 2 grey levels (OpenCV divides by 256).
 /// Size and structure are checked first (image_header.hpp). Throws Error(input) naming `name`.
 /// [any thread]
 torch::Tensor decode_image(const unsigned char* bytes, std::size_t size, const std::string& name);

@@ -6,11 +6,12 @@
 #include <optional>
 
 #include "linex/error.hpp"
+#include "toolkit/data/image_formats.hpp"
 
 namespace linex {
 namespace {
 
-// Pillow raises DecompressionBombError above this (PIL.Image.MAX_IMAGE_PIXELS * 2).
+// PIL.Image.MAX_IMAGE_PIXELS * 2
 constexpr std::int64_t kMaxPixels = 178956970;
 
 /// A decoder goes over the whole picture once a scan, and a scan can take a dozen bytes. Real files
@@ -20,7 +21,7 @@ constexpr std::int64_t kUsualScans = 32;
 constexpr std::int64_t kMaxScanPixels = std::int64_t{1} << 31;
 
 Error unreadable(const std::string& name, const std::string& why) {
-  return input_error("cannot read image " + name + ": " + why);
+  return unreadable_image(name, why);
 }
 
 /// Bounds-checked view of a file's bytes.
@@ -45,8 +46,11 @@ class Bytes {
     return number(offset, length, /*big_endian=*/false);
   }
   std::uint32_t number(std::size_t offset, int length, bool big_endian) const {
+    return static_cast<std::uint32_t>(wide_number(offset, length, big_endian));
+  }
+  std::uint64_t wide_number(std::size_t offset, int length, bool big_endian) const {
     if (!has(offset, static_cast<std::size_t>(length))) throw truncated();
-    std::uint32_t value = 0;
+    std::uint64_t value = 0;
     for (int i = 0; i < length; ++i)
       value =
           value << 8 | data_[offset + static_cast<std::size_t>(big_endian ? i : length - 1 - i)];
@@ -129,33 +133,28 @@ ImageHeader read_bmp(const Bytes& file) {
     // A negative height means rows from top to bottom.
     header.height =
         std::abs(static_cast<std::int64_t>(static_cast<std::int32_t>(file.little(22, 4))));
+    // Bit fields (compression 3) name their masks behind the 40 bytes: red, green, blue.
+    if (file.little(28, 2) == 16)
+      header.green_bits = file.little(30, 4) == 3 && file.little(58, 4) == 0x7e0 ? 6 : 5;
   }
   return header;
 }
 
-/// PBM, PGM, PPM: numbers separated by blanks and comments.
 ImageHeader read_pnm(const Bytes& file) {
+  const PnmHeader pnm = read_pnm_header(file.at(0), file.size(), file.name());
   ImageHeader header;
   header.format = ImageFormat::pnm;
-  const unsigned kind = *file.at(1);
-  const int wanted = kind == '1' || kind == '4' ? 2 : 3;
-  std::int64_t numbers[3] = {0, 0, 0};
-  std::size_t at = 2;
-  for (int i = 0; i < wanted; ++i) {
-    while (at < file.size() && (std::isspace(*file.at(at)) || *file.at(at) == '#')) {
-      if (*file.at(at) == '#')
-        while (at < file.size() && *file.at(at) != '\n') ++at;
-      else
-        ++at;
-    }
-    int digits = 0;
-    for (; at < file.size() && std::isdigit(*file.at(at)) && digits < 10; ++at, ++digits)
-      numbers[i] = numbers[i] * 10 + (*file.at(at) - '0');
-    if (digits == 0 || digits == 10) throw unreadable(file.name(), "its PNM header is damaged");
-  }
-  header.width = numbers[0];
-  header.height = numbers[1];
-  header.deep_grey = numbers[2] > 255 && (kind == '2' || kind == '5');
+  header.width = pnm.width;
+  header.height = pnm.height;
+  return header;
+}
+
+/// The size of the logical screen; frames may reach beyond it.
+ImageHeader read_gif(const Bytes& file) {
+  ImageHeader header;
+  header.format = ImageFormat::gif;
+  header.width = std::max<std::int64_t>(file.little(6, 2), 1);
+  header.height = std::max<std::int64_t>(file.little(8, 2), 1);
   return header;
 }
 
@@ -165,6 +164,7 @@ ImageHeader read_webp(const Bytes& file) {
   const std::size_t riff_size = file.little(4, 4);
   if (!file.has(8, riff_size)) throw file.truncated();
   if (file.starts_with(12, "VP8X", 4)) {
+    header.animated = file.little(20, 1) & 2;
     header.width = file.little(24, 3) + 1;
     header.height = file.little(27, 3) + 1;
   } else if (file.starts_with(12, "VP8L", 4)) {
@@ -178,22 +178,42 @@ ImageHeader read_webp(const Bytes& file) {
   return header;
 }
 
-/// TIFF 6.0: width and height are entries 256 and 257 of the first directory.
+/// TIFF 6.0, and BigTIFF with its wider numbers: width and height are entries 256 and 257 of the
+/// first directory.
 ImageHeader read_tiff(const Bytes& file) {
   ImageHeader header;
   header.format = ImageFormat::tiff;
-  const bool big = *file.at(0) == 'M';
-  const std::size_t directory = file.number(4, 4, big);
-  const std::uint32_t entries = file.number(directory, 2, big);
-  for (std::uint32_t i = 0; i < entries; ++i) {
-    const std::size_t entry = directory + 2 + 12 * static_cast<std::size_t>(i);
-    const std::uint32_t tag = file.number(entry, 2, big);
-    const std::uint32_t type = file.number(entry + 2, 2, big);
+  const bool big_endian = *file.at(0) == 'M';
+  const bool wide = file.number(2, 2, big_endian) == 43;
+  const std::uint64_t directory = file.wide_number(wide ? 8 : 4, wide ? 8 : 4, big_endian);
+  if (directory >= file.size()) throw file.truncated();
+  std::size_t entry = static_cast<std::size_t>(directory);
+  const std::uint64_t entries = file.wide_number(entry, wide ? 8 : 2, big_endian);
+  entry += wide ? 8 : 2;
+  const std::size_t entry_bytes = wide ? 20 : 12;
+  for (std::uint64_t i = 0; i < entries; ++i, entry += entry_bytes) {
+    const std::uint32_t tag = file.number(entry, 2, big_endian);
+    const std::uint32_t type = file.number(entry + 2, 2, big_endian);
     if (tag != 256 && tag != 257) continue;
-    const std::int64_t value = file.number(entry + 8, type == 3 ? 2 : 4, big);
+    const std::int64_t value =
+        file.number(entry + entry_bytes - (wide ? 8 : 4), type == 3 ? 2 : 4, big_endian);
     (tag == 256 ? header.width : header.height) = value;
   }
   return header;
+}
+
+/// What a file is that people have for a picture and that is not read here; null where nobody
+/// knows.
+const char* foreign_kind(const Bytes& file) {
+  if (file.starts_with(4, "ftypavi", 7)) return "AVIF";
+  for (const char* brand : {"heic", "heix", "hevc", "heim", "heis", "mif1", "msf1"})
+    if (file.starts_with(4, "ftyp", 4) && file.starts_with(8, brand, 4)) return "HEIC";
+  if (file.starts_with(0, "\0\0\0\x0cJXL ", 8) || file.starts_with(0, "\xff\x0a", 2))
+    return "JPEG XL";
+  if (file.starts_with(0, "\0\0\0\x0cjP  ", 8) || file.starts_with(0, "\xff\x4f\xff\x51", 4))
+    return "JPEG 2000";
+  if (file.starts_with(0, "8BPS", 4)) return "Photoshop";
+  return nullptr;
 }
 
 std::optional<ImageHeader> recognise(const Bytes& file) {
@@ -201,7 +221,9 @@ std::optional<ImageHeader> recognise(const Bytes& file) {
   if (file.starts_with(0, "\x89PNG\r\n\x1a\n", 8)) return walk_png(file);
   if (file.starts_with(0, "BM", 2)) return read_bmp(file);
   if (file.starts_with(0, "RIFF", 4) && file.starts_with(8, "WEBP", 4)) return read_webp(file);
-  if (file.starts_with(0, "II*\0", 4) || file.starts_with(0, "MM\0*", 4)) return read_tiff(file);
+  for (const char* start : {"II*\0", "MM\0*", "II+\0", "MM\0+"})
+    if (file.starts_with(0, start, 4)) return read_tiff(file);
+  if (file.starts_with(0, "GIF8", 4)) return read_gif(file);
   if (file.has(0, 3) && *file.at(0) == 'P' && *file.at(1) >= '1' && *file.at(1) <= '6' &&
       std::isspace(*file.at(2)))
     return read_pnm(file);
@@ -214,18 +236,28 @@ ImageHeader read_image_header(const unsigned char* bytes, std::size_t size,
                               const std::string& name) {
   const Bytes file(bytes, size, name);
   if (size == 0) throw unreadable(name, "the file is empty");
-  if (file.starts_with(0, "GIF8", 4))
-    throw unreadable(name, "GIF is not supported; convert it to PNG");
+  if (const char* kind = foreign_kind(file))
+    throw unreadable(name, std::string(kind) + " is not supported; convert it to PNG or JPEG");
+  if (file.starts_with(0, "version https://git-lfs", 23))
+    throw unreadable(name, "it is a Git LFS pointer, not the picture; fetch it with git lfs pull");
   const auto header = recognise(file);
   if (!header)
-    throw unreadable(name, "not a JPEG, PNG, BMP, PNM, WebP or TIFF image, whatever its name says");
-  if (header->width <= 0 || header->height <= 0)
-    throw unreadable(name, "its size is " + std::to_string(header->width) + "x" +
-                               std::to_string(header->height));
-  if (header->width > kMaxPixels / header->height)
-    throw unreadable(name, std::to_string(header->width) + "x" + std::to_string(header->height) +
-                               " is more than " + std::to_string(kMaxPixels) + " pixels");
+    throw unreadable(name,
+                     "not a JPEG, PNG, GIF, BMP, PNM, WebP or TIFF image, whatever its name says");
+  check_image_size(header->width, header->height, name);
   return *header;
+}
+
+Error unreadable_image(const std::string& name, const std::string& why) {
+  return input_error("cannot read image " + name + ": " + why);
+}
+
+void check_image_size(std::int64_t width, std::int64_t height, const std::string& name) {
+  if (width <= 0 || height <= 0)
+    throw unreadable(name, "its size is " + std::to_string(width) + "x" + std::to_string(height));
+  if (width > kMaxPixels / height)
+    throw unreadable(name, std::to_string(width) + "x" + std::to_string(height) + " is more than " +
+                               std::to_string(kMaxPixels) + " pixels");
 }
 
 }  // namespace linex
