@@ -334,6 +334,14 @@ TEST_F(Run, OneMeanALayer) {
             std::string::npos)
       << text;
   EXPECT_NE(text.find("  layer1 unit 0     0.900  1e-30·red + 0\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find(" of "), std::string::npos) << text;
+
+  ScoreColumn ceiling{"sim ceiling", true, {0.95, 0.85, 0.4, 0.9, 0.5}, score.status, {}, {}};
+  ceiling.status[3] = Status::ok;  // a unit that only the ceiling knows is in neither mean
+  summary.scores.push_back(ceiling);
+  const std::string limited = outcome_text(summary);
+  EXPECT_NE(limited.find("0.8000 ± 0.1000  (n = 2)  0.80 of 0.90\n"), std::string::npos) << limited;
+  EXPECT_NE(limited.find("(n = 2)  0.30 of 0.45\n"), std::string::npos) << limited;
 }
 
 TEST_F(Run, SummaryTellsWhatTheRunWasMadeOf) {

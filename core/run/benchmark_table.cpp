@@ -101,6 +101,9 @@ Grid score_grid(const BenchmarkTable& table, const std::string& score, const std
       std::string text = mean_and_error(cell->mean, "%.4f");
       if (std::find(marked.begin(), marked.end(), cell) != marked.end())
         text = before + text + after;
+      const BenchmarkCell* ceiling =
+          score == "sim correlation" ? table.cell(method, network, "sim ceiling") : nullptr;
+      if (ceiling) text += number(ceiling->mean.mean, " of %.4f");
       text += " (n " + std::to_string(cell->mean.n);
       if (cell->dead > 0) text += ", dead " + std::to_string(cell->dead);
       row.push_back(text + ")");

@@ -1,5 +1,6 @@
 #include "core/run/outcome.hpp"
 
+#include <cmath>
 #include <cstdio>
 #include <map>
 
@@ -40,6 +41,27 @@ std::string format(const char* form, Values... values) {
   return text;
 }
 
+const ScoreColumn* find_score(const RunSummary& summary, const char* name) {
+  for (const auto& score : summary.scores)
+    if (score.name == name) return &score;
+  return nullptr;
+}
+
+/// "  0.73 of 0.75": mean correlation and mean ceiling of the units that have both.
+std::string of_ceiling(const RunSummary& summary, const Places& places) {
+  const ScoreColumn *reached = find_score(summary, "sim correlation"),
+                    *ceiling = find_score(summary, "sim ceiling");
+  if (!reached || !ceiling) return "";
+  std::vector<double> values, limits;
+  for (const std::size_t i : places) {
+    if (!std::isfinite(reached->value[i]) || !std::isfinite(ceiling->value[i])) continue;
+    values.push_back(reached->value[i]);
+    limits.push_back(ceiling->value[i]);
+  }
+  if (values.empty()) return "";
+  return format("  %.2f of %.2f", mean_sem(values).mean, mean_sem(limits).mean);
+}
+
 }  // namespace
 
 std::string unit_text(const RunSummary& summary, std::size_t place) {
@@ -63,7 +85,8 @@ std::string outcome_text(const RunSummary& summary) {
       for (const std::size_t i : places) values.push_back(score.value[i]);
       const MeanSem mean = mean_sem(values);
       scored += mean.n;
-      text += format("%-24s ", score.name.c_str()) + in_text(mean) + "\n";
+      text += format("%-24s ", score.name.c_str()) + in_text(mean) +
+              (score.name == "sim correlation" ? of_ceiling(summary, places) : "") + "\n";
     }
   }
   const auto order = best_explained(summary, 5);

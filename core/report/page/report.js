@@ -23,6 +23,11 @@ const units = report.units.map(([layer, unit, methods], index) => ({
   methods: methods.map((m) => m && {terms: m[0], bias: m[1], text: m[2], status: m[3], val: m[4], scores: m[5], intervals: m[6]}),
 }));
 const key = (unit) => `${report.layers[unit.layer].name}/${unit.unit}`;
+/** " of 0.75" after a correlation whose ceiling is known. */
+const ofCeiling = (values, s) => {
+  const ceiling = values[report.scores.indexOf("sim ceiling")];
+  return report.scores[s] === "sim correlation" && finite(ceiling) ? ` of ${number(ceiling)}` : "";
+};
 const scoreOf = (unit, method, score) => unit.methods[method]?.scores[score] ?? null;
 // The method with the best mean speaks for a unit where there is room for one only.
 const main = report.lead;
@@ -52,7 +57,7 @@ function showTiles() {
     const [mean, sem, n] = report.means[l][m][0] ?? [];
     if (!finite(mean) || (several && m !== main)) return;
     const of = [report.methods.length > 1 ? name : "", several ? layer.name : ""].filter(Boolean).join(", ");
-    tiles.append(tile(`${number(mean)} ± ${number(sem)}`, `${report.scores[0]}${of ? `, ${of}` : ""} (n ${n})`, tone(m)));
+    tiles.append(tile(`${number(mean)} ± ${number(sem)}${ofCeiling(report.means[l][m].map((one) => one[0]), 0)}`, `${report.scores[0]}${of ? `, ${of}` : ""} (n ${n})`, tone(m)));
   }));
   const lengths = meanOf(units.map((u) => (u.methods[main]?.terms.length || null)));
   if (lengths) tiles.append(tile(lengths.mean.toFixed(2), `concepts in an explanation${of(main)}`));
@@ -335,7 +340,7 @@ async function details(unit) {
 
 function methodBlock(name, method, index) {
   const block = make("section", {class: "method", style: tone(index)});
-  const chips = report.scores.map((score, s) => finite(method?.scores[s]) ? make("li", {}, `${score} `, make("b", {}, number(method.scores[s])),
+  const chips = report.scores.map((score, s) => finite(method?.scores[s]) ? make("li", {}, `${score} `, make("b", {}, number(method.scores[s])), ofCeiling(method.scores, s),
     method.intervals[s] ? ` [${method.intervals[s].map((v) => number(v, 2)).join(", ")}]` : "") : null);
   if (finite(method?.val)) chips.push(make("li", {}, "validation ", make("b", {}, number(method.val))));
   block.append(make("h4", {}, name, method && method.status !== "ok" ? make("span", {class: "badge"}, method.status.replace("_", " ")) : null),

@@ -2,7 +2,6 @@
 // explanation on the test rows, correlate with what it did.
 #include "bootstrap.hpp"
 #include "linex/plugin.hpp"
-#include "toolkit/base/npy.hpp"
 #include "toolkit/base/stats.hpp"
 #include "toolkit/explanations/simulate.hpp"
 
@@ -31,34 +30,18 @@ class SimulationCorrelation final : public linex::Evaluator {
             "unit " + std::to_string(input.explanations[static_cast<std::size_t>(i)].unit) +
             ": the simulator does not know '" + unknown + "'");
 
-    const auto actual_rows = linex::copy_rows(input.activations, input.split.test);
-    // Predictions and their pair of activations for as many units as fit into a quarter of the
-    // memory.
-    const std::int64_t block =
-        std::max<std::int64_t>(1, run.memory_bytes / 16 / std::max<std::int64_t>(rows, 1) / 4);
-    for (std::int64_t begin = 0; begin < count; begin += block) {
-      linex::check_cancelled(context_);
-      const std::int64_t end = std::min(count, begin + block);
-      std::vector<std::int64_t> units;
-      for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-        const std::int64_t unit = input.explanations[i].unit;
-        const bool exists = unit >= 0 && unit < input.activations.size(1);
-        units.push_back(exists ? unit : 0);
-        if (!exists) score.status[i] = linex::Status::unknown_unit;
-      }
-      const auto predicted =
-          simulation.predict(input.split.test, static_cast<std::size_t>(begin),
-                             static_cast<std::size_t>(end), run.threads, run.memory_bytes);
-      const auto actual = actual_rows.index_select(1, torch::tensor(units, torch::kInt64));
-      const auto correlations = linex::pearson_columns(predicted, actual);
-      std::vector<linex::Interval> intervals;
-      if (context_.options().text("interval") == "bootstrap")
-        intervals = linex::bootstrap_pearson(
-            predicted, actual, context_.options().integer("resamples"), run.seed, run.threads);
-      for (std::size_t i = 0; i < correlations.size(); ++i)
-        add(score, static_cast<std::size_t>(begin) + i, correlations[i],
-            intervals.empty() ? linex::fisher_interval(correlations[i], rows) : intervals[i]);
-    }
+    linex::simulate_all(
+        simulation, input.explanations, input.activations, input.split.test, context_, score.status,
+        [&](std::size_t begin, const torch::Tensor& predicted, const torch::Tensor& actual) {
+          const auto correlations = linex::pearson_columns(predicted, actual);
+          std::vector<linex::Interval> intervals;
+          if (context_.options().text("interval") == "bootstrap")
+            intervals = linex::bootstrap_pearson(
+                predicted, actual, context_.options().integer("resamples"), run.seed, run.threads);
+          for (std::size_t i = 0; i < correlations.size(); ++i)
+            add(score, begin + i, correlations[i],
+                intervals.empty() ? linex::fisher_interval(correlations[i], rows) : intervals[i]);
+        });
     if (context_.options().text("interval") == "none") {
       score.low.clear();
       score.high.clear();

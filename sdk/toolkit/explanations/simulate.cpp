@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "toolkit/base/npy.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
 
@@ -100,6 +101,31 @@ torch::Tensor Simulation::predict(const Rows& rows, std::size_t begin_unit, std:
     }
   });
   return predicted;
+}
+
+void simulate_all(const Simulation& simulation, const std::vector<Explanation>& explanations,
+                  const torch::Tensor& activations, const Rows& rows, const PluginContext& context,
+                  std::vector<Status>& status, const SimulatedBlock& block) {
+  const RunSettings& run = context.run();
+  const torch::Tensor actual_rows = copy_rows(activations, rows);
+  // Predictions and their pair of activations for as many units as fit into a quarter of the
+  // memory.
+  const std::size_t at_once = static_cast<std::size_t>(std::max<std::int64_t>(
+      1, run.memory_bytes / 16 / std::max<std::int64_t>(static_cast<std::int64_t>(rows.size()), 1) /
+             4));
+  for (std::size_t begin = 0; begin < explanations.size(); begin += at_once) {
+    check_cancelled(context);
+    const std::size_t end = std::min(explanations.size(), begin + at_once);
+    std::vector<std::int64_t> units;
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::int64_t unit = explanations[i].unit;
+      const bool exists = unit >= 0 && unit < activations.size(1);
+      units.push_back(exists ? unit : 0);
+      if (!exists) status[i] = Status::unknown_unit;
+    }
+    block(begin, simulation.predict(rows, begin, end, run.threads, run.memory_bytes),
+          actual_rows.index_select(1, torch::tensor(units, torch::kInt64)));
+  }
 }
 
 }  // namespace linex

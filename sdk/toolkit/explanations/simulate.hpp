@@ -3,9 +3,11 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "linex/context.hpp"
 #include "linex/data.hpp"
 #include "linex/labeler.hpp"
 
@@ -40,5 +42,17 @@ class Simulation {
   std::vector<Column> columns_;
   std::shared_ptr<const Presence> presence_;  // of the distinct concepts used
 };
+
+/// Predicted and actual activations, float32 (rows, units) both, of explanations [begin, begin +
+/// units).
+using SimulatedBlock = std::function<void(std::size_t begin, const torch::Tensor& predicted,
+                                          const torch::Tensor& actual)>;
+
+/// Simulates all `explanations` on `rows`, in their order, as many at a time as a share of the
+/// memory holds. A unit that `activations` (N, K) does not have gets the status unknown_unit in
+/// `status` and the activations of another.
+void simulate_all(const Simulation& simulation, const std::vector<Explanation>& explanations,
+                  const torch::Tensor& activations, const Rows& rows, const PluginContext& context,
+                  std::vector<Status>& status, const SimulatedBlock& block);
 
 }  // namespace linex

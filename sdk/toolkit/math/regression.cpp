@@ -188,8 +188,8 @@ double Regression::raw_weight(std::int64_t k, std::int64_t j, double w) const {
   return w * unit_std[static_cast<std::size_t>(k)] / concept_std[static_cast<std::size_t>(j)];
 }
 
-HeldOut Regression::validation() const {
-  return HeldOut(presence_, concept_mean, activations_, unit_mean, split_.val,
+HeldOut Regression::held_out(const Rows& rows) const {
+  return HeldOut(presence_, concept_mean, activations_, unit_mean, rows,
                  options_.moments.memory_bytes / 4, options_.moments.threads);
 }
 

@@ -59,8 +59,10 @@ class Regression {
   std::vector<UnitMoments> all_moments() const;
   /// Raw weight (activation per presence) of standardised weight w of concept j for unit k.
   double raw_weight(std::int64_t k, std::int64_t j, double w) const;
-  /// The validation rows of the same concepts and units.
-  HeldOut validation() const;
+  /// Some rows of the same concepts and units.
+  HeldOut held_out(const Rows& rows) const;
+  /// The validation rows of them.
+  HeldOut validation() const { return held_out(split_.val); }
 
   /// Concepts that vary but stay below min_presence.
   std::int64_t rare_concepts() const { return rare_; }
