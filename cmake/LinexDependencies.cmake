@@ -17,6 +17,7 @@ include(cmake/LinexOpenCV.cmake)
 find_package(ZLIB REQUIRED)
 find_package(ICU REQUIRED COMPONENTS uc)
 # Image formats that OpenCV does not read as Pillow does; libwebp ships no CMake package on Debian 12.
+find_package(PNG REQUIRED)
 find_package(TIFF REQUIRED)
 find_package(GIF REQUIRED)
 find_library(LINEX_WEBPDEMUX webpdemux REQUIRED)

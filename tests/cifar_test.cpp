@@ -3,6 +3,10 @@
 
 #include <cstring>
 
+#include "toolkit/base/files.hpp"
+#include "toolkit/checkpoint/arrays.hpp"
+#include "toolkit/checkpoint/zip.hpp"
+
 namespace linex {
 namespace {
 
@@ -103,7 +107,10 @@ TEST_F(Cifar, CifarPythonFiles) {
     write("bad/test_batch", content);
     return message_of([&] { open(folder_ / "bad", "cifar10"); });
   };
-  EXPECT_NE(problem(cifar_pickle("labels", {3}, pixels)).find("1 labels"), std::string::npos);
+  EXPECT_NE(problem(cifar_pickle("labels", {3}, pixels)).find("more bytes than its shape"),
+            std::string::npos);
+  EXPECT_NE(problem(cifar_pickle("labels", {3, 9, 1}, pixels)).find("truncated"),
+            std::string::npos);
   EXPECT_NE(problem(cifar_pickle("labels", {3, 10}, pixels)).find("label 10"), std::string::npos);
   EXPECT_NE(problem(cifar_pickle("names", {3, 9}, pixels)).find("no data"), std::string::npos);
   const std::string good = cifar_pickle("labels", {3, 9}, pixels);
@@ -113,6 +120,35 @@ TEST_F(Cifar, CifarPythonFiles) {
     damaged[at] = static_cast<char>(damaged[at] ^ 0x41);
     problem(damaged);  // must not crash
   }
+}
+
+TEST_F(Cifar, PicklesOfPython3AreRead) {
+  const fs::path fixture = fs::path(LINEX_SOURCE_DIR) / "tests/fixtures/cifar_pickles.npz";
+  const MappedFile file(fixture);
+  const ZipArchive archive(file.data(), file.size(), fixture.string());
+  std::string fingerprint;
+  for (const auto& entry : archive.entries()) {
+    const std::string name = entry.name.substr(0, entry.name.rfind(".npy"));
+    const torch::Tensor bytes = read_array(fixture.string() + ":" + name);
+    const std::string good(static_cast<const char*>(bytes.data_ptr()), bytes.nbytes());
+    write(name + "/test_batch", good);
+    const auto data = open(folder_ / name, "cifar10");
+    EXPECT_EQ(data->labels(), (std::vector<std::int64_t>{3, 9, 0})) << name;
+    const auto i = [](int plane) { return 7 * (1024 * plane + 32 * 3 + 4) + 50 * 2; };
+    const auto right = torch::tensor({i(0) % 256, i(1) % 256, i(2) % 256}, torch::kUInt8);
+    EXPECT_TRUE(torch::equal(data->pixels(2)[3][4], right)) << name;
+    if (fingerprint.empty()) fingerprint = data->fingerprint();
+    EXPECT_EQ(data->fingerprint(), fingerprint) << name;
+    for (std::size_t at = 0; at < good.size(); at += 1 + good.size() / 30) {
+      std::string damaged = good;
+      damaged[at] = static_cast<char>(damaged[at] ^ (at % 2 ? 0x41 : 0xff));
+      write("bad/test_batch", damaged);
+      message_of([&] { open(folder_ / "bad", "cifar10"); });  // must not crash
+      write("bad/test_batch", good.substr(0, at));
+      EXPECT_NE(message_of([&] { open(folder_ / "bad", "cifar10"); }), "no error") << name << at;
+    }
+  }
+  EXPECT_GE(archive.entries().size(), 17u);
 }
 
 }  // namespace

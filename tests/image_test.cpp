@@ -36,7 +36,8 @@ std::map<std::string, std::string> kinds() {
   std::map<std::string, std::string> kinds;
   for (const auto& entry : archive.entries()) {
     const std::string name = entry.name.substr(0, entry.name.rfind(".npy"));
-    if (name.size() > 4 && name.substr(name.size() - 4) == ".rgb") continue;
+    const std::string end = name.substr(name.rfind('.') + 1);
+    if (end == "rgb" || end == "values") continue;
     const torch::Tensor bytes = read_array(kKinds.string() + ":" + name);
     kinds[name].assign(reinterpret_cast<const char*>(bytes.data_ptr()), bytes.nbytes());
   }
@@ -88,6 +89,28 @@ TEST_F(Images, DecodesTheKindsOfEveryFormatAsPillowDoes) {
   EXPECT_GE(compared, 60);
 }
 
+TEST_F(Images, LabelMapsHaveNumPysValues) {
+  const auto read = [](const std::string& content, const std::string& name) {
+    return decode_label_map(reinterpret_cast<const unsigned char*>(content.data()), content.size(),
+                            name);
+  };
+  int compared = 0;
+  const auto files = kinds();
+  for (const auto& [name, content] : files) {
+    if (name.rfind("labels_", 0) != 0) continue;
+    const torch::Tensor expected = read_array(kKinds.string() + ":" + name + ".values");
+    EXPECT_TRUE(torch::equal(read(content, name), expected)) << name;
+    ++compared;
+  }
+  EXPECT_GE(compared, 11);
+  for (const auto& [name, why] : {std::pair("deep_rgb.png", "deep_rgb.png is a colour image"),
+                                  {"jpeg.tif", "jpeg.tif is no PNG"},
+                                  {"picture.avif", "AVIF is not supported"}})
+    EXPECT_NE(message_of([&, name = name] { read(files.at(name), name); }).find(why),
+              std::string::npos)
+        << name;
+}
+
 TEST_F(Images, NamesEveryImageItCannotReadInOneLine) {
   const std::pair<const char*, const char*> cases[] = {
       {"truncated.jpg", "truncated"}, {"no_end.jpg", "truncated"},   {"truncated.png", "truncated"},
@@ -130,6 +153,7 @@ TEST_F(Images, DamagedBytesNeverCrash) {
       try {
         decode(bad, name);
         decode(bad.substr(0, at), name);
+        decode_label_map(reinterpret_cast<const unsigned char*>(bad.data()), bad.size(), name);
       } catch (const Error&) {
       }
     }

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 #include <numeric>
+#include <opencv2/imgcodecs.hpp>
 #include <set>
 
 #include "linex/conformance.hpp"
@@ -244,6 +245,34 @@ TEST_F(BrodenFolder, DefectsAreNamed) {
             std::string::npos);
   EXPECT_NE(message("label.csv", "number,name\n99999999,cat\n").find("whole number"),
             std::string::npos);
+}
+
+TEST_F(BrodenFolder, LabelMapsSayWhatLooksLikeAMask) {
+  write("names.txt", "other\nred\n");
+  const auto map = [&](const char* name, int value) {
+    fs::create_directories(root_ / "maps");
+    cv::Mat image(3, 4, CV_8UC1, cv::Scalar(0));
+    image.at<std::uint8_t>(1, 2) = static_cast<std::uint8_t>(value);
+    cv::imwrite((root_ / "maps" / name).string(), image);
+  };
+  map("a.png", 255);
+  map("b.png", 0);
+  map("c.png", 1);
+  const auto maps = open_label_maps({root_ / "maps"}, root_ / "names.txt", {});
+  EXPECT_EQ(maps->label_maps("a.jpg").maps[0].min().item<int>(), -1);
+  maps->label_maps("b.jpg");
+  EXPECT_NE(maps->complaint().find("0 or 255, as in binary masks, and 255 means 'no label'"),
+            std::string::npos)
+      << maps->complaint();
+  EXPECT_EQ(maps->label_maps("c.jpg").maps[0][1][2].item<int>(), 1);
+  EXPECT_EQ(maps->complaint(), "");
+  map("d.png", 2);
+  try {
+    maps->label_maps("d.jpg");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("holds label 2"), std::string::npos);
+  }
 }
 
 }  // namespace

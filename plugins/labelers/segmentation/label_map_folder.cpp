@@ -1,5 +1,6 @@
 // Images with label maps, e.g. CamVid.
 #include <algorithm>
+#include <atomic>
 
 #include "linex/error.hpp"
 #include "segmentation.hpp"
@@ -23,8 +24,8 @@ class LabelMapFolder final : public Segmentation {
       if (!fs::is_directory(root, failure))
         throw input_error("labeler.masks: " + root.string() + " is not a folder");
     const auto lines = read_list(names);
-    if (lines.size() > 256)
-      throw input_error(names_file_ + ": a label map of 8 bits has at most 256 labels, not " +
+    if (lines.size() > 65536)
+      throw input_error(names_file_ + ": a label map has at most 65536 labels, not " +
                         std::to_string(lines.size()));
     for (const auto& line : lines) {
       const auto tab = line.find('\t');
@@ -54,28 +55,37 @@ class LabelMapFolder final : public Segmentation {
     result.image_width = result.width = result.maps.front().size(1);
     return result;
   }
+  std::string complaint() const override {
+    if (varied_ || !white_) return "";
+    return "labeler.masks: every value is 0 or 255, as in binary masks" +
+           std::string(label_of_.size() <= kVoid ? ", and 255 means 'no label'" : "") +
+           "; a label map's value is the number of a line of " + names_file_ +
+           " from 0, so save 0 and 1";
+  }
 
  private:
+  static constexpr std::size_t kVoid = 255;
+
   torch::Tensor read_map(const fs::path& file) const {
     const std::string bytes = read_file(file);
-    const torch::Tensor pixels = decode_image(reinterpret_cast<const unsigned char*>(bytes.data()),
-                                              bytes.size(), file.string());
-    torch::Tensor map = torch::empty({pixels.size(0), pixels.size(1)}, torch::kInt32);
-    const std::uint8_t* rgb = pixels.data_ptr<std::uint8_t>();
-    std::int32_t* const to = map.data_ptr<std::int32_t>();
-    for (std::int64_t i = 0; i < map.numel(); ++i, rgb += 3) {
-      if (rgb[0] != rgb[1] || rgb[1] != rgb[2])
-        throw input_error(file.string() +
-                          " is a colour image; save label maps as 8-bit grey, the value being the "
-                          "label's number");
-      if (rgb[0] < label_of_.size())
-        to[i] = label_of_[rgb[0]];
-      else if (rgb[0] == 255)
-        to[i] = -1;
+    torch::Tensor map = decode_label_map(reinterpret_cast<const unsigned char*>(bytes.data()),
+                                         bytes.size(), file.string());
+    std::int32_t* const values = map.data_ptr<std::int32_t>();
+    bool black_or_white = true, white = false;
+    for (std::int64_t i = 0; i < map.numel(); ++i) {
+      const auto value = static_cast<std::size_t>(values[i]);
+      white = white || value == kVoid;
+      black_or_white = black_or_white && (value == 0 || value == kVoid);
+      if (value < label_of_.size())
+        values[i] = label_of_[value];
+      else if (value == kVoid)
+        values[i] = -1;
       else
-        throw input_error(file.string() + " holds label " + std::to_string(rgb[0]) + "; " +
+        throw input_error(file.string() + " holds label " + std::to_string(value) + "; " +
                           names_file_ + " names " + std::to_string(label_of_.size()));
     }
+    if (!black_or_white) varied_ = true;
+    if (white) white_ = true;
     return map;
   }
 
@@ -83,6 +93,7 @@ class LabelMapFolder final : public Segmentation {
   std::string names_file_;
   std::vector<PixelLabel> labels_;
   std::vector<std::int32_t> label_of_;  // by pixel value
+  mutable std::atomic<bool> varied_{false}, white_{false};
 };
 
 }  // namespace

@@ -66,7 +66,7 @@ class SegmentationLabeler final : public linex::ConceptLabeler, public linex::Pi
   static constexpr std::array kOptions{
       path("broden", "", "folder in Broden's format (index.csv, label.csv, c_*.csv)"),
       text("categories", "", "of Broden, e.g. object,part,scene,texture,color; default: all"),
-      paths("masks", "", "folders (a comma list) of label maps, <image name>.png, 8-bit grey"),
+      paths("masks", "", "folders (a comma list) of label maps, <image name>.png, grey or palette"),
       path("names", "", "names of the label maps' values from 0, one a line, or name<tab>category"),
       text("ignore", "", "names that are no labels, e.g. Unlabelled"),
       choice("presence", "share", "share|any",
@@ -126,6 +126,8 @@ class SegmentationLabeler final : public linex::ConceptLabeler, public linex::Pi
       linex::parallel_for(data_->size(), threads_, [&](std::int64_t row) {
         rows[static_cast<std::size_t>(row)] = shares(label_maps(row));
       });
+      if (const std::string what = source_->complaint(); !what.empty())
+        context_.log().warning(what);
       presence_ = std::make_shared<SharePresence>(
           std::move(rows), static_cast<std::int64_t>(names_.size()), binary_);
     }

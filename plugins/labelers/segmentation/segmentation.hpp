@@ -19,6 +19,8 @@ class Segmentation {
   /// `image` as DataSet::name() gives it. Throws Error(input) naming the file where there are no
   /// labels for it, or labels nobody named.
   virtual LabelMaps label_maps(const std::string& image) const = 0;
+  /// What looks wrong about all the maps read so far, "" where nothing does.
+  virtual std::string complaint() const { return ""; }
 };
 
 /// A folder in Broden's format (docs/methods.md §2.2): index.csv, label.csv, category.csv and a
@@ -29,10 +31,10 @@ std::shared_ptr<Segmentation> open_broden(const std::filesystem::path& root,
                                           const std::vector<std::string>& categories);
 
 /// Folders of label maps, each with <image name>.png for every image (the image's extension is
-/// replaced) and all of one size an image: 8-bit grey, the value v being line v of `names` ("name"
-/// or "name<tab>category", the default category is "object"). A pixel carries the labels of all
-/// folders. Lines that are empty or in `ignore`, and value 255 where no line names it, are pixels
-/// without a label.
+/// replaced) and all of one size an image: values as decode_label_map() reads them, v being line v
+/// of `names` ("name" or "name<tab>category", the default category is "object"). A pixel carries
+/// the labels of all folders. Lines that are empty or in `ignore`, and value 255 where no line
+/// names it, are pixels without a label.
 std::shared_ptr<Segmentation> open_label_maps(const std::vector<std::filesystem::path>& roots,
                                               const std::filesystem::path& names,
                                               const std::vector<std::string>& ignore);

@@ -270,6 +270,34 @@ class Unpickler {
     push_text(Kind::text, plain);
   }
 
+  /// A protocol-0 text: Latin-1 with \uXXXX and \UXXXXXXXX for the rest (raw-unicode-escape).
+  void push_raw_unicode(std::string_view text) {
+    std::string utf8;
+    const auto add = [&](std::uint32_t code) {
+      const int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+      constexpr unsigned kFirst[] = {0, 0xc0, 0xe0, 0xf0};
+      utf8 += static_cast<char>(kFirst[more] | code >> (6 * more));
+      for (int i = more - 1; i >= 0; --i)
+        utf8 += static_cast<char>(0x80 | (code >> (6 * i) & 0x3f));
+    };
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const std::size_t digits = text.substr(i, 2) == "\\u"   ? 4
+                                 : text.substr(i, 2) == "\\U" ? 8
+                                                              : 0;
+      if (digits == 0) {
+        add(static_cast<unsigned char>(text[i]));
+        continue;
+      }
+      const std::string hex(text.substr(i + 2, digits));
+      char* end = nullptr;
+      const unsigned long code = std::strtoul(hex.c_str(), &end, 16);
+      if (hex.size() != digits || *end != '\0' || code > 0x10ffff) malformed("bad text");
+      add(static_cast<std::uint32_t>(code));
+      i += 1 + digits;
+    }
+    push_text(Kind::text, utf8);
+  }
+
   void set_items(PickleValue* target, const std::vector<PickleValue*>& pairs) {
     if (pairs.size() % 2 != 0) malformed("a key without value");
     // A subclass of dict stays opaque; its entries are of no use to anybody here.
@@ -349,6 +377,23 @@ class Unpickler {
     return dict;
   }
 
+  /// Bytes before protocol 3: _codecs.encode(text, "latin1"). Null where the text is no Latin-1.
+  PickleValue* make_bytes(std::string_view utf8) {
+    std::string bytes;
+    for (std::size_t i = 0; i < utf8.size(); ++i) {
+      const auto byte = static_cast<unsigned char>(utf8[i]);
+      if (byte < 0x80) {
+        bytes += utf8[i];
+        continue;
+      }
+      if ((byte != 0xc2 && byte != 0xc3) || i + 1 == utf8.size()) return nullptr;
+      bytes += static_cast<char>((byte & 3) << 6 | (static_cast<unsigned char>(utf8[++i]) & 0x3f));
+    }
+    PickleValue* value = make(Kind::bytes);
+    set_text(value, bytes);
+    return value;
+  }
+
   /// The result of function(*arguments), for the few functions understood here.
   PickleValue* reduce(const PickleValue* function, PickleValue* arguments, int depth = 0) {
     if (!arguments->is(Kind::tuple)) malformed("arguments that are no tuple");
@@ -373,6 +418,11 @@ class Unpickler {
     if ((name == "builtins.set" || name == "__builtin__.set" || name == "builtins.frozenset") &&
         items.size() == 1 && items[0]->is(Kind::list))
       return items[0];
+    if (name == "_codecs.encode" && items.size() == 2 && items[0]->is(Kind::text) &&
+        items[1]->text == "latin1")
+      if (PickleValue* bytes = make_bytes(items[0]->text)) return bytes;
+    if ((name == "__builtin__.bytes" || name == "builtins.bytes") && items.empty())
+      return make(Kind::bytes);
     return make_opaque(function, items);
   }
 
@@ -487,7 +537,7 @@ class Unpickler {
         push_text(Kind::text, take(number<std::uint8_t>()));
         return true;
       case 'V':
-        push_text(Kind::text, line());
+        push_raw_unicode(line());
         return true;  // UNICODE
       case 'X':
         push_text(Kind::text, take(number<std::uint32_t>()));

@@ -1,10 +1,11 @@
 #include "toolkit/data/cifar_records.hpp"
 
 #include <string>
+#include <vector>
 
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
-#include "toolkit/checkpoint/pickle.hpp"
+#include "toolkit/checkpoint/numpy_pickle.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -50,41 +51,56 @@ const PickleValue* lookup(const PickleValue& dict, const std::string& key) {
   return nullptr;
 }
 
-/// The bytes of a pickled NumPy array: the state its __setstate__ takes is (version, shape, dtype,
-/// is_fortran, bytes).
-const std::string* array_bytes(const PickleValue* array) {
-  if (!array || !array->state || array->state->items.size() != 5) return nullptr;
-  const PickleValue* bytes = array->state->items[4];
-  return bytes ? &bytes->text : nullptr;
+/// A list or an array of numbers, one a record; what is neither, or holds anything else, is empty.
+std::vector<std::int64_t> numbers_of(const PickleValue& value, const std::string& source) {
+  std::vector<std::int64_t> numbers;
+  const auto take = [&](const torch::Tensor& array) {
+    if (!array.defined() || !at::isIntegralType(array.scalar_type(), false)) return false;
+    const auto ids = array.to(torch::kInt64).contiguous();
+    numbers.insert(numbers.end(), ids.data_ptr<std::int64_t>(),
+                   ids.data_ptr<std::int64_t>() + ids.numel());
+    return true;
+  };
+  if (!value.is(PickleValue::Kind::list) && !value.is(PickleValue::Kind::tuple))
+    return take(numpy_array(value, source)) ? numbers : std::vector<std::int64_t>{};
+  for (const PickleValue* item : value.items) {
+    const bool plain = item->is(PickleValue::Kind::integer) && item->text.empty();
+    if (plain)
+      numbers.push_back(item->integer);
+    else if (!take(numpy_array(*item, source)))
+      return {};
+  }
+  return numbers;
 }
 
-/// {"data": uint8 (n, 3072), "labels" or "fine_labels" and "coarse_labels": list of n, ...}
+/// {"data": uint8 (n, 3072), "labels" or "fine_labels" and "coarse_labels": list or array of n,
+/// ...}
 CifarFile read_pickled(const MappedFile& file, const fs::path& path, CifarLabels kind) {
-  const auto tree = std::make_shared<PickleTree>(
-      std::string_view(reinterpret_cast<const char*>(file.data()), file.size()), path.string());
-  const std::string* pixels = array_bytes(lookup(tree->root(), "data"));
+  const PickleTree tree(std::string_view(reinterpret_cast<const char*>(file.data()), file.size()),
+                        path.string());
   const char* const key = kind == CifarLabels::ten    ? "labels"
                           : kind == CifarLabels::fine ? "fine_labels"
                                                       : "coarse_labels";
-  const PickleValue* labels = lookup(tree->root(), key);
-  if (!pixels || !labels || !labels->is(PickleValue::Kind::list))
+  const PickleValue* data = lookup(tree.root(), "data");
+  const PickleValue* labels = lookup(tree.root(), key);
+  if (!data || !labels)
     throw not_cifar(path, kind, "the pickle holds no data and labels of that kind");
-  const std::size_t n = labels->items.size();
-  if (pixels->size() / kCifarPixels != n || pixels->size() % kCifarPixels != 0)
-    throw not_cifar(
-        path, kind,
-        std::to_string(n) + " labels, but " + std::to_string(pixels->size()) + " bytes of pixels");
+  const torch::Tensor pixels = numpy_array(*data, path.string());
+  if (!pixels.defined() || pixels.scalar_type() != torch::kByte || pixels.dim() < 1 ||
+      pixels.numel() != pixels.size(0) * kCifarPixels)
+    throw not_cifar(path, kind, "its data is no array of bytes of n x 3072");
+  const auto classes = numbers_of(*labels, path.string());
+  const auto n = static_cast<std::size_t>(pixels.size(0));
+  if (classes.size() != n)
+    throw not_cifar(path, kind,
+                    std::to_string(classes.size()) + " labels that are numbers, but " +
+                        std::to_string(n) + " images");
   CifarFile result;
   for (std::size_t i = 0; i < n; ++i) {
-    const PickleValue* label = labels->items[i];
-    if (!label || !label->is(PickleValue::Kind::integer))
-      throw not_cifar(path, kind, "label " + std::to_string(i) + " is not a number");
-    check_label(path, i, label->integer, kind);
-    result.records.push_back(
-        {reinterpret_cast<const unsigned char*>(pixels->data()) + i * kCifarPixels,
-         label->integer});
+    check_label(path, i, classes[i], kind);
+    result.records.push_back({pixels.data_ptr<std::uint8_t>() + i * kCifarPixels, classes[i]});
   }
-  result.owner = tree;
+  result.owner = std::make_shared<torch::Tensor>(pixels);
   return result;
 }
 
@@ -92,10 +108,11 @@ CifarFile read_pickled(const MappedFile& file, const fs::path& path, CifarLabels
 
 CifarFile read_cifar_file(const fs::path& path, CifarLabels labels) {
   const auto file = std::make_shared<MappedFile>(path);
-  // A pickle of protocol 2 or later; no binary record begins so, since labels are below 100.
-  constexpr unsigned char kPickle = 0x80;
-  return file->data()[0] == kPickle ? read_pickled(*file, path, labels)
-                                    : read_binary(file, path, labels);
+  // Beginnings of pickles of protocol 2 and later, 0, and 1; a binary record begins with a label of
+  // CIFAR-10 or a coarse one of CIFAR-100, which are below 20.
+  const unsigned char first = file->data()[0];
+  return first == 0x80 || first == '(' || first == '}' ? read_pickled(*file, path, labels)
+                                                       : read_binary(file, path, labels);
 }
 
 }  // namespace linex

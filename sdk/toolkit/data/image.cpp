@@ -12,11 +12,11 @@
 namespace linex {
 namespace {
 
-cv::Mat decode(const unsigned char* bytes, std::size_t size, int flags, const std::string& name) {
+cv::Mat decode(const unsigned char* bytes, std::size_t size, const std::string& name) {
   // OpenCV only reads from the buffer, but its Mat has no const form.
   const cv::Mat buffer(1, static_cast<int>(size), CV_8U, const_cast<unsigned char*>(bytes));
   try {
-    return cv::imdecode(buffer, flags);
+    return cv::imdecode(buffer, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
   } catch (const std::exception&) {
     throw unreadable_image(name, "its content is damaged");
   }
@@ -44,30 +44,26 @@ torch::Tensor decode_image(const unsigned char* bytes, std::size_t size, const s
   const ImageHeader header = read_image_header(bytes, size, name);
   if (size > static_cast<std::size_t>(INT32_MAX))
     throw unreadable_image(name, "the file is larger than 2 GB");
+  if (header.format == ImageFormat::png) return decode_png(bytes, size, name);
   if (header.format == ImageFormat::tiff) return decode_tiff(bytes, size, name);
   if (header.format == ImageFormat::pnm) return decode_pnm(bytes, size, name);
   if (header.format == ImageFormat::gif) return decode_gif(bytes, size, name);
   if (header.animated) return decode_animated_webp(bytes, size, name);
 
-  int flags = cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION;
-  if (header.deep_grey) flags = cv::IMREAD_GRAYSCALE | cv::IMREAD_ANYDEPTH;
-  const cv::Mat image = decode(bytes, size, flags, name);
+  const cv::Mat image = decode(bytes, size, name);
   if (image.empty()) throw unreadable_image(name, "its content is damaged");
-
   torch::Tensor pixels = torch::empty({image.rows, image.cols, 3}, torch::kUInt8);
-  if (header.deep_grey && image.depth() == CV_16U) {
-    auto* out = pixels.data_ptr<std::uint8_t>();
-    for (int y = 0; y < image.rows; ++y)
-      for (int x = 0; x < image.cols; ++x, out += 3)
-        std::fill_n(
-            out, 3,
-            static_cast<std::uint8_t>(std::min<std::uint16_t>(image.at<std::uint16_t>(y, x), 255)));
-    return pixels;
-  }
   cv::Mat rgb(image.rows, image.cols, CV_8UC3, pixels.data_ptr<std::uint8_t>());
-  cv::cvtColor(image, rgb, image.channels() == 1 ? cv::COLOR_GRAY2RGB : cv::COLOR_BGR2RGB);
+  cv::cvtColor(image, rgb, cv::COLOR_BGR2RGB);
   if (header.green_bits) fill_scale(pixels, header.green_bits);
   return pixels;
+}
+
+torch::Tensor decode_label_map(const unsigned char* bytes, std::size_t size,
+                               const std::string& name) {
+  if (read_image_header(bytes, size, name).format != ImageFormat::png)
+    throw input_error(name + " is no PNG; save label maps as PNG, which keeps their values");
+  return decode_label_png(bytes, size, name);
 }
 
 }  // namespace linex

@@ -16,4 +16,10 @@ namespace linex {
 /// [any thread]
 torch::Tensor decode_image(const unsigned char* bytes, std::size_t size, const std::string& name);
 
+/// The values of a label map, int32 (H, W), as numpy.array(Image.open(f)) gives them: of a palette
+/// the index, of one bit 0 or 1, of 2 and 4 bits grey 0 to 255, of 16 bits all of them; alpha is
+/// dropped. Throws Error(input) naming `name` for anything but a PNG, and for colours. [any thread]
+torch::Tensor decode_label_map(const unsigned char* bytes, std::size_t size,
+                               const std::string& name);
+
 }  // namespace linex

@@ -1,4 +1,5 @@
-// Decoders of the formats that OpenCV does not read as Pillow does; decode_image() chooses.
+// Decoders of the formats that OpenCV does not read as Pillow does, or not without a word on
+// stderr; decode_image() chooses.
 #pragma once
 
 #include <torch/types.h>
@@ -28,6 +29,7 @@ PnmHeader read_pnm_header(const unsigned char* bytes, std::size_t size, const st
 
 // Each returns uint8 (H, W, 3), RGB, and throws Error(input) naming `name`. [any thread]
 
+torch::Tensor decode_png(const unsigned char* bytes, std::size_t size, const std::string& name);
 torch::Tensor decode_pnm(const unsigned char* bytes, std::size_t size, const std::string& name);
 /// Grey of 1 to 32 bits, float32, palettes, RGB and CMYK of 8 and 16 bits with up to three extra
 /// bands, YCbCr; strips and tiles, one plane or several, every compression of libtiff; turned as
@@ -38,5 +40,9 @@ torch::Tensor decode_gif(const unsigned char* bytes, std::size_t size, const std
 /// The first frame of an animation.
 torch::Tensor decode_animated_webp(const unsigned char* bytes, std::size_t size,
                                    const std::string& name);
+
+/// int32 (H, W): decode_label_map() of a PNG.
+torch::Tensor decode_label_png(const unsigned char* bytes, std::size_t size,
+                               const std::string& name);
 
 }  // namespace linex

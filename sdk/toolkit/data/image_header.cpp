@@ -110,7 +110,6 @@ ImageHeader walk_png(const Bytes& file) {
   if (!file.starts_with(12, "IHDR", 4)) throw unreadable(file.name(), "its PNG header is damaged");
   header.width = file.big(16, 4);
   header.height = file.big(20, 4);
-  header.deep_grey = file.big(24, 1) == 16 && file.big(25, 1) == 0;
   bool pixels = false;
   for (std::size_t at = 8; !file.starts_with(at + 4, "IEND", 4);) {
     const std::size_t length = file.big(at, 4);

@@ -12,9 +12,8 @@ enum class ImageFormat { jpeg, png, bmp, pnm, webp, tiff, gif };
 struct ImageHeader {
   ImageFormat format = ImageFormat::jpeg;
   std::int64_t width = 0, height = 0;
-  bool deep_grey = false;  ///< PNG of one channel of 16 bits, no alpha: Pillow's mode "I"
-  bool animated = false;   ///< WebP of several frames
-  int green_bits = 0;      ///< BMP of 16 bits a pixel: 5 or 6, red and blue having 5; else 0
+  bool animated = false;  ///< WebP of several frames
+  int green_bits = 0;     ///< BMP of 16 bits a pixel: 5 or 6, red and blue having 5; else 0
 };
 
 /// Reads format and size from the first bytes (whatever the file is called), and walks JPEG and PNG
