@@ -48,7 +48,7 @@ TEST(BenchmarkTable, MeansCountsAndBest) {
   ASSERT_EQ(table.pairs.size(), 1U);
   // Ahead by less than the error of the paired difference: unmarked.
   EXPECT_NE(to_terminal(table).find(" 0.4000 ± 0.1000 (n 2, dead 1)"), std::string::npos);
-  EXPECT_NE(to_markdown(table).find("| two | 0.4000 ± 0.1000 (n 2, dead 1) | – |"),
+  EXPECT_NE(to_markdown(table).find("| two | 0.4000 ± 0.1000 (n 2, dead 1) | – | 2.00 |"),
             std::string::npos);
   EXPECT_NE(to_markdown(table).find("| two − one | net | +0.1000 ± 0.2000 | 1 : 0 : 1 | 0.7 | 2 |"),
             std::string::npos);

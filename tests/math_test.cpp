@@ -614,6 +614,60 @@ TEST(Search, PathAndNonNegativeGiveUsableExplanations) {
   }
 }
 
+TEST(Search, StopsAtTheLengthThatIsWorthItsPrice) {
+  const std::vector<LengthFound> lengths{
+      {1, 0.5, 0.4}, {2, 0.6, 0.5}, {3, 0.64, 0.55}, {4, 0.65, 0.56}};
+  EXPECT_EQ(choose_length(lengths, 0.2), 0);   // 0.45, then 0.55 − 0.2
+  EXPECT_EQ(choose_length(lengths, 0.06), 1);  // the third gains 0.045
+  EXPECT_EQ(choose_length(lengths, 0.03), 2);
+  EXPECT_EQ(choose_length(lengths, 0), 3);
+  EXPECT_EQ(choose_length({{1, 0.5, 0.5}, {2, 0.6, 0.6}}, 0.1), 0);  // a tie: the shorter
+  EXPECT_EQ(choose_length({{1, 0.9, -0.1}, {2, 0.6, 0.1}}, 0.03), 1);
+  EXPECT_EQ(choose_length({{1, 0.9, kNone}}, 0.03), -1);
+  EXPECT_EQ(choose_length({}, 0.03), -1);
+}
+
+TEST(Search, PriceIsOneAndAHalfTolerancesUnlessSaid) {
+  const World world(700, 120, 16, 44);
+  const auto explained = [&](double tolerance, double price) {
+    Fitted fitted(world);
+    LinearOptions options;
+    options.search.tolerance = tolerance;
+    options.search.price = price;
+    return bytes_of(fitted.explain(world, options));
+  };
+  EXPECT_EQ(explained(0.02, -1), explained(0.02, 0.03));
+  EXPECT_NE(explained(0.02, -1), explained(0.02, 0.1));
+  EXPECT_EQ(explained(0.1, 0.1), explained(0.05, 0.1));  // growth ends later, the choice is one
+}
+
+TEST(Search, FrontierIsWhatOtherPricesGive) {
+  const World world(700, 120, 16, 45);
+  Fitted fitted(world);
+  LinearOptions options;
+  std::vector<Selection> selections;
+  explain(*fitted.regression, *fitted.validation, world.names, 0, 16, options, 1, &selections);
+  const auto points = frontier(selections, 0.03);
+  ASSERT_EQ(points.size(), 7U);
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    EXPECT_LE(points[i].length, points[i ? i - 1 : 0].length);
+    options.search.price = points[i].price;
+    double length = 0, val = 0;
+    const auto explanations = fitted.explain(world, options);
+    for (const Explanation& e : explanations) {
+      length += static_cast<double>(e.terms.size()) / 16;
+      val += e.val_correlation / 16;
+    }
+    EXPECT_NEAR(points[i].length, length, 1e-12);
+    EXPECT_NEAR(points[i].val, val, 1e-12);
+  }
+  EXPECT_LT(points.back().length, points.front().length);
+  options.search.kind = SearchKind::greedy;
+  selections.clear();
+  explain(*fitted.regression, *fitted.validation, world.names, 0, 16, options, 1, &selections);
+  EXPECT_TRUE(frontier(selections, 0.03).empty());
+}
+
 // ---- the whole ----------------------------------------------------------------------------------
 
 TEST(Explain, SameBytesForAnyThreadCountAndAnyRange) {

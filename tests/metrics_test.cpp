@@ -7,6 +7,7 @@
 #include "linex/error.hpp"
 #include "plugins/evaluators/concept_metrics/metrics.hpp"
 #include "plugins/evaluators/simulation_correlation/bootstrap.hpp"
+#include "plugins/evaluators/simulation_correlation/shortened.hpp"
 #include "tests/test_plugins.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/random.hpp"
@@ -265,6 +266,69 @@ TEST(Bootstrap, IntervalsOfNormalDataAreFishers) {
   EXPECT_EQ(again[0].low, intervals[0].low);
   EXPECT_EQ(again[1].high, intervals[1].high);
   EXPECT_NE(bootstrap_pearson(x, y, 2000, 8, 1)[0].low, intervals[0].low);
+}
+
+/// Names columns of a matrix c0, c1, …
+class Columns01 final : public ConceptLabeler {
+ public:
+  explicit Columns01(torch::Tensor presence)
+      : presence_(std::make_shared<MatrixPresence>(std::move(presence))) {}
+  void attach(std::shared_ptr<const DataSet>) override {}
+  std::vector<std::string> concepts() const override {
+    std::vector<std::string> names;
+    for (std::int64_t j = 0; j < presence_->cols(); ++j) names.push_back("c" + std::to_string(j));
+    return names;
+  }
+  std::shared_ptr<const Presence> presence() override { return presence_; }
+
+ private:
+  std::shared_ptr<const Presence> presence_;
+};
+
+TEST(Shortened, LosesTheLeastConceptFirst) {
+  torch::manual_seed(3);
+  const std::int64_t n = 2000;
+  const torch::Tensor presence = (torch::rand({n, 4}) < 0.3).to(torch::kFloat32);
+  Columns01 simulator(presence);
+  EvaluationInput input;
+  input.activations = torch::randn({n, 3});
+  input.activations.select(1, 0) +=
+      3 * presence.select(1, 0) + 2 * presence.select(1, 1) + presence.select(1, 2);
+  input.activations.select(1, 1) += 4 * presence.select(1, 3);
+  for (std::int64_t i = 0; i < n; ++i)
+    (i % 10 < 7    ? input.split.train
+     : i % 10 == 7 ? input.split.val
+                   : input.split.test)
+        .push_back(i);
+  input.simulator = &simulator;
+  Explanation three, one, strange;
+  three.terms = {{"c2", 9}, {"c0", 0.1}, {"c1", 0.1}};  // weights are fitted again
+  one.unit = 1;
+  one.terms = {{"c3", 1}};
+  strange.unit = 2;
+  strange.terms = {{"what", 1}};
+  input.explanations = {three, one, strange};
+  const auto points = shorten(input, {});
+  ASSERT_EQ(points.size(), 3U);
+  const torch::Tensor rows = torch::tensor(input.split.test);
+  const auto correlation = [&](const torch::Tensor& x, std::int64_t unit) {
+    return pearson_columns(
+        x.index_select(0, rows).unsqueeze(1).to(torch::kFloat32),
+        input.activations.index_select(0, rows).select(1, unit).unsqueeze(1).contiguous())[0];
+  };
+  const double single = correlation(presence.select(1, 3), 1);
+  EXPECT_EQ(points[0].length, 1);
+  EXPECT_NEAR(points[0].correlation.mean, (single + correlation(presence.select(1, 0), 0)) / 2,
+              1e-6);
+  EXPECT_EQ(points[1].length, 1.5);
+  EXPECT_NEAR(points[1].correlation.mean,
+              (single + correlation(3 * presence.select(1, 0) + 2 * presence.select(1, 1), 0)) / 2,
+              5e-3);
+  EXPECT_EQ(points[2].length, 2);
+  EXPECT_GT(points[2].correlation.mean, points[1].correlation.mean);
+  EXPECT_EQ(points[2].correlation.n, 2);
+  input.explanations = {strange};
+  EXPECT_TRUE(shorten(input, {}).empty());
 }
 
 }  // namespace

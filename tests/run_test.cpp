@@ -314,8 +314,11 @@ TEST_F(Run, OneMeanALayer) {
   }
   summary.scores = {score};
   summary.test_correlation = score.value;
+  summary.figures = {{"frontier/price 0.03/length", 1.5}, {"concepts_kept", 7}};
   write_summary(folder_ / "summary.json", summary, StageClock());
   const Json json = Json::parse(read_file(folder_ / "summary.json"));
+  EXPECT_EQ(json["figures"]["frontier"]["price 0.03"]["length"], 1.5);
+  EXPECT_EQ(json["figures"]["concepts_kept"], 7);
   EXPECT_EQ(json["units"], 5);
   EXPECT_NEAR(json["mean_test_correlation"].get<double>(), 0.55, 1e-12);
   ASSERT_EQ(json["layers"].size(), 2U);
@@ -335,6 +338,7 @@ TEST_F(Run, OneMeanALayer) {
       << text;
   EXPECT_NE(text.find("  layer1 unit 0     0.900  1e-30·red + 0\n"), std::string::npos) << text;
   EXPECT_EQ(text.find(" of "), std::string::npos) << text;
+  EXPECT_NE(text.find("(n = 2)\nlength                   1.0000"), std::string::npos) << text;
 
   ScoreColumn ceiling{"sim ceiling", true, {0.95, 0.85, 0.4, 0.9, 0.5}, score.status, {}, {}};
   ceiling.status[3] = Status::ok;  // a unit that only the ceiling knows is in neither mean

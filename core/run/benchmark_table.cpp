@@ -79,11 +79,18 @@ std::string markdown(const Grid& grid) {
 }
 
 /// Methods × networks: mean ± SEM (n[, dead]); `mark` goes around the best of a network where it
-/// stands out.
+/// stands out. The last column is the mean length of explanations, network by network.
 Grid score_grid(const BenchmarkTable& table, const std::string& score, const std::string& before,
                 const std::string& after) {
   Grid grid{{score}};
   std::vector<const BenchmarkCell*> marked;
+  const auto lengths = [&](const std::string& method) {
+    std::string text;
+    for (const auto& network : table.networks)
+      if (const BenchmarkCell* cell = table.cell(method, network, score))
+        text += (text.empty() ? "" : " / ") + number(cell->length, "%.2f");
+    return text;
+  };
   for (const auto& network : table.networks) {
     grid[0].push_back(network);
     if (table.best_stands_out(network, score)) marked.push_back(table.best(network, score));
@@ -108,8 +115,10 @@ Grid score_grid(const BenchmarkTable& table, const std::string& score, const std
       if (cell->dead > 0) text += ", dead " + std::to_string(cell->dead);
       row.push_back(text + ")");
     }
+    row.push_back(lengths(method));
     if (any) grid.push_back(std::move(row));
   }
+  grid[0].push_back("length");
   return grid;
 }
 
@@ -233,7 +242,8 @@ std::string table_notes(const std::string& mark) {
   return "Mean ± standard error over n units; the best of a network is " + mark +
          " where it is ahead of every other method by more than the standard error of their "
          "paired difference.\nDifferences below 1e-6 are ties; p is of two-sided paired t-tests, "
-         "by Holm's correction for all pairs of methods of a network.";
+         "by Holm's correction for all pairs of methods of a network.\n"
+         "Length is the mean number of concepts in an explanation, network by network.";
 }
 
 std::string to_terminal(const BenchmarkTable& table) {

@@ -62,6 +62,15 @@ std::string of_ceiling(const RunSummary& summary, const Places& places) {
   return format("  %.2f of %.2f", mean_sem(values).mean, mean_sem(limits).mean);
 }
 
+/// "length                   2.7656 ± 0.1500  (n = 64)": concepts in an explanation.
+std::string length_text(const RunSummary& summary, const Places& places) {
+  std::vector<double> lengths;
+  for (const std::size_t i : places)
+    if (!summary.explanations[i].terms.empty())
+      lengths.push_back(static_cast<double>(summary.explanations[i].terms.size()));
+  return lengths.empty() ? "" : format("%-24s ", "length") + in_text(mean_sem(lengths)) + "\n";
+}
+
 }  // namespace
 
 std::string unit_text(const RunSummary& summary, std::size_t place) {
@@ -88,6 +97,7 @@ std::string outcome_text(const RunSummary& summary) {
       text += format("%-24s ", score.name.c_str()) + in_text(mean) +
               (score.name == "sim correlation" ? of_ceiling(summary, places) : "") + "\n";
     }
+    text += length_text(summary, places);
   }
   const auto order = best_explained(summary, 5);
   if (!order.empty()) text += "best explained:\n";

@@ -57,7 +57,8 @@ Json means(const RunSummary& summary, const std::vector<std::size_t>& places) {
 
 Json numbers(const std::map<std::string, double>& values) {
   Json json = Json::object();
-  for (const auto& [name, value] : values) json[name] = number(value);
+  // "frontier/price 0.03/length" is a number within objects.
+  for (const auto& [name, value] : values) json[Json::json_pointer("/" + name)] = number(value);
   return json;
 }
 

@@ -188,6 +188,9 @@ function table(head, rows) {
 const byLayer = (l, ...cells) => report.layers.length > 1 ? [report.layers[l].name, ...cells] : cells;
 const layerHead = report.layers.length > 1 ? ["layer"] : [];
 
+/** Mean number of concepts in an explanation. */
+const lengthOf = (l, m) => meanOf(units.filter((u) => u.layer === l).map((u) => u.methods[m]?.terms.length || null))?.mean.toFixed(2) ?? "–";
+
 /** A mean a layer, method and score; bold where the best method stands out. */
 function meansTable() {
   if (!report.scores.length || (report.layers.length < 2 && report.methods.length < 2)) return null;
@@ -195,8 +198,8 @@ function meansTable() {
     ...report.means[l][m].map(([mean, sem, n], s) => {
       const text = finite(mean) ? `${number(mean, 4)} ± ${number(sem, 4)} (n ${n})` : "–";
       return s === 0 && report.best[l]?.method === m && report.best[l].stands_out ? make("b", {}, text) : text;
-    }))));
-  return figure("Means", "± standard error", table([...layerHead, "method", ...report.scores], rows));
+    }), lengthOf(l, m))));
+  return figure("Means", "± standard error", table([...layerHead, "method", ...report.scores, "length"], rows));
 }
 
 function pairsTable() {

@@ -9,25 +9,44 @@
 
 namespace linex {
 
-/// For every unit, of all functions offered the one that correlates best on the validation rows.
-/// The test rows never choose.
-struct Candidates {
-  explicit Candidates(std::int64_t units)
-      : val(static_cast<std::size_t>(units), kNone),
-        test(static_cast<std::size_t>(units), kNone),
-        by(static_cast<std::size_t>(units)) {}
+/// What a function of the concepts reaches for a unit: Pearson's correlations.
+struct Reached {
+  double left_out = kNone;  ///< on training rows, each predicted without itself
+  double val = kNone;
+  double test = kNone;
+};
 
-  /// A function named `name` for unit `k`, by its correlations. One that does not correlate
-  /// positively on the validation rows, or less than what is there, changes nothing.
-  void offer(std::size_t k, double val_correlation, double test_correlation, const char* name) {
-    if (!(val_correlation > 0) || val_correlation <= val[k]) return;
-    val[k] = val_correlation;
-    test[k] = test_correlation;
+/// For every unit, of all functions offered the one that explains the largest share of the squared
+/// deviations of left-out training rows and validation rows together, r² of each by its own sum of
+/// squares: a mean of the two correlations would let validation rows on which a unit is silent
+/// decide. The test rows never choose.
+struct Candidates {
+  /// Sums of squared deviations of each unit on the training and the validation rows.
+  Candidates(std::vector<double> train_squares, std::vector<double> val_squares)
+      : score(train_squares.size(), 0.0),
+        test(train_squares.size(), kNone),
+        by(train_squares.size()),
+        train_squares_(std::move(train_squares)),
+        val_squares_(std::move(val_squares)) {}
+
+  /// A function named `name` for unit `k`. One that is not better than what is there, or than a
+  /// constant, changes nothing.
+  void offer(std::size_t k, const Reached& reached, const char* name) {
+    const auto share = [](double r) { return r > 0 ? r * r : 0; };
+    const double explained =
+        train_squares_[k] * share(reached.left_out) + val_squares_[k] * share(reached.val);
+    if (!(explained > score[k])) return;
+    score[k] = explained;
+    test[k] = reached.test;
     by[k] = name;
   }
 
-  std::vector<double> val, test;  ///< Pearson's correlation; kNone where nothing was taken
-  std::vector<std::string> by;    ///< name of what was taken, or ""
+  std::vector<double> score;
+  std::vector<double> test;     ///< kNone where nothing was taken
+  std::vector<std::string> by;  ///< name of what was taken, or ""
+
+ private:
+  std::vector<double> train_squares_, val_squares_;
 };
 
 /// Pearson's correlation of predictions and activations, column by column, over rows that come in

@@ -102,19 +102,44 @@ class Features {
     unit_penalty_ = std::max(trace / static_cast<double>(size_), 1e-300);
     rotation_ = vectors;
     mean_ = mean;
+    activation_mean_ = activation_mean;
     gram_ = cross_ = torch::Tensor();
   }
 
-  /// Predictions by each penalty, up to a constant: float64 (n, K).
+  /// Predictions by each penalty, relative to the mean: float64 (n, K).
   std::vector<torch::Tensor> predict(const torch::Tensor& presence) const {
-    const torch::Tensor rotated = at::mm(of(presence) - mean_, rotation_);
-    std::vector<torch::Tensor> predictions;
-    for (const double penalty : kPenalties)
-      predictions.push_back(at::mm(rotated, projected_ / (spread_ + penalty * unit_penalty_)));
+    return predict_rotated(rotated(presence));
+  }
+
+  /// The same of training rows, each as if it had not been fitted.
+  std::vector<torch::Tensor> predict_left_out(const torch::Tensor& presence,
+                                              const torch::Tensor& activations) const {
+    const torch::Tensor directions = rotated(presence), squares = directions.square(),
+                        actual = activations - activation_mean_;
+    std::vector<torch::Tensor> predictions = predict_rotated(directions);
+    for (std::size_t p = 0; p < predictions.size(); ++p) {
+      // A row's share in its own prediction.
+      const torch::Tensor own =
+          (at::mm(squares, 1 / penalised(kPenalties[p])) / rows_ + 1 / rows_).clamp_max(1 - 1e-6);
+      predictions[p] = (predictions[p] - own * actual) / (1 - own);
+    }
     return predictions;
   }
 
  private:
+  torch::Tensor rotated(const torch::Tensor& presence) const {
+    return at::mm(of(presence) - mean_, rotation_);
+  }
+
+  torch::Tensor penalised(double penalty) const { return spread_ + penalty * unit_penalty_; }
+
+  std::vector<torch::Tensor> predict_rotated(const torch::Tensor& rotated) const {
+    std::vector<torch::Tensor> predictions;
+    for (const double penalty : kPenalties)
+      predictions.push_back(at::mm(rotated, projected_ / penalised(penalty)));
+    return predictions;
+  }
+
   torch::Tensor scaled(const torch::Tensor& presence) const { return (presence - shift_) * scale_; }
 
   /// Of scaled rows to the landmarks, float64 (n, m).
@@ -150,7 +175,7 @@ class Features {
   double sharpness_ = 0, rows_ = 0, unit_penalty_ = 0;
   torch::Tensor shift_, scale_, landmarks_;                     // float32
   torch::Tensor whiten_, gram_, cross_, sum_, activation_sum_;  // float64
-  torch::Tensor rotation_, mean_, projected_, spread_;
+  torch::Tensor rotation_, mean_, activation_mean_, projected_, spread_;
 };
 
 torch::Tensor choose_landmarks(const KernelRidgeInput& input, const KernelRidgeOptions& options) {
@@ -186,7 +211,7 @@ void each_tile(const KernelRidgeInput& input, const Rows& rows, int threads, con
 }  // namespace
 
 std::int64_t kernel_ridge_ticks(const Split& split) {
-  return static_cast<std::int64_t>(split.train.size() + split.val.size() + split.test.size());
+  return static_cast<std::int64_t>(2 * split.train.size() + split.val.size() + split.test.size());
 }
 
 void offer_kernel_ridge(const KernelRidgeInput& input, const KernelRidgeOptions& options,
@@ -222,25 +247,28 @@ void offer_kernel_ridge(const KernelRidgeInput& input, const KernelRidgeOptions&
 
   const std::int64_t units = input.activations.cols;
   using Scores = std::vector<std::vector<ColumnCorrelation>>;  // by map and penalty
-  const auto score = [&](const Rows& rows) {
+  const auto score = [&](const Rows& rows, bool fitted) {
     Scores scores(maps.size(),
                   std::vector<ColumnCorrelation>(std::size(kPenalties), ColumnCorrelation(units)));
     each_tile(input, rows, options.threads, tick,
               [&](const torch::Tensor& presence, const torch::Tensor& activations) {
                 each_map([&](std::size_t m) {
-                  const auto predictions = maps[m]->predict(presence);
+                  const auto predictions = fitted ? maps[m]->predict_left_out(presence, activations)
+                                                  : maps[m]->predict(presence);
                   for (std::size_t p = 0; p < predictions.size(); ++p)
-                    scores[m][p].add(predictions[p].data_ptr<double>(),
+                    scores[m][p].add(predictions[p].contiguous().data_ptr<double>(),
                                      activations.data_ptr<double>(), presence.size(0));
                 });
               });
     return scores;
   };
-  const Scores val = score(input.split.val), test = score(input.split.test);
+  const Scores train = score(input.split.train, true), val = score(input.split.val, false),
+               test = score(input.split.test, false);
   for (std::size_t m = 0; m < maps.size(); ++m)
     for (std::size_t p = 0; p < std::size(kPenalties); ++p)
       for (std::size_t k = 0; k < static_cast<std::size_t>(units); ++k)
-        candidates.offer(k, val[m][p].of(k), test[m][p].of(k), maps[m]->name());
+        candidates.offer(k, {train[m][p].of(k), val[m][p].of(k), test[m][p].of(k)},
+                         maps[m]->name());
 }
 
 }  // namespace linex

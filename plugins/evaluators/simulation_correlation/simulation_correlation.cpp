@@ -1,7 +1,10 @@
 // Simulation with correlation scoring (docs/methods.md §1.8): predict each unit from its
 // explanation on the test rows, correlate with what it did.
+#include <cstdio>
+
 #include "bootstrap.hpp"
 #include "linex/plugin.hpp"
+#include "shortened.hpp"
 #include "toolkit/base/stats.hpp"
 #include "toolkit/explanations/simulate.hpp"
 
@@ -13,7 +16,10 @@ class SimulationCorrelation final : public linex::Evaluator {
       linex::option::choice("interval", "fisher", "fisher|bootstrap|none",
                             "95 % confidence interval of each unit's correlation: Fisher's z, or "
                             "percentiles over resampled test rows"),
-      linex::option::integer("resamples", 1000, 100, 1000000, "of the bootstrap")};
+      linex::option::integer("resamples", 1000, 100, 1000000, "of the bootstrap"),
+      linex::option::flag("frontier", false,
+                          "also tell the mean correlation at each mean length: explanations cut to "
+                          "1, 2, ... concepts, fitted again on the training rows")};
 
   explicit SimulationCorrelation(const linex::PluginContext& context) : context_(context) {}
 
@@ -46,10 +52,25 @@ class SimulationCorrelation final : public linex::Evaluator {
       score.low.clear();
       score.high.clear();
     }
+    if (context_.options().flag("frontier")) tell_frontier(input);
     return {score};
   }
 
  private:
+  void tell_frontier(const linex::EvaluationInput& input) const {
+    linex::MomentOptions options;
+    options.threads = context_.run().threads;
+    options.memory_bytes = context_.run().memory_bytes;
+    for (const auto& point : linex::shorten(input, options)) {
+      char line[120];
+      std::snprintf(line, sizeof line,
+                    "%s frontier: longest %lld, mean length %.2f: sim correlation %.4f ± %.4f",
+                    input.layer.c_str(), static_cast<long long>(point.most), point.length,
+                    point.correlation.mean, point.correlation.sem);
+      context_.log().info(line);
+    }
+  }
+
   static void add(linex::ScoreColumn& score, std::size_t index, double correlation,
                   linex::Interval interval) {
     const bool scored = score.status[index] == linex::Status::ok;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include "toolkit/base/text.hpp"
 #include "toolkit/math/linear_explanations.hpp"
 
 namespace {
@@ -24,7 +25,13 @@ class LinearSolver final : public linex::SparseSolver {
            "elastic-net penalty of the ranking, divided by max(0.001, alpha) as published"),
       real("alpha", 0.99, 0.001, 1, "share of the L1 part in the penalty"),
       integer("max_length", 10, 1, 64, "most concepts in an explanation"),
-      real("tolerance", 0.02, 0, 1, "validation correlation a further concept must add"),
+      real("price", -1, -1, 1,
+           "swap and forward: of the lengths found, take the one whose correlation (mean of "
+           "training and validation) less this for every concept after the first is highest; "
+           "-1: 1.5 * tolerance"),
+      real("tolerance", 0.02, 0, 1,
+           "greedy: validation correlation a further concept must add; swap and forward: training "
+           "correlation below which the search ends, and the unit of the price"),
       integer("width", 10, 1, 10000, "greedy search: best-ranked candidates tried in a step"),
       choice("search", "swap", "swap|forward|greedy|none",
              "swap and forward choose among all concepts by the training rows; greedy is the "
@@ -50,6 +57,7 @@ class LinearSolver final : public linex::SparseSolver {
     options_.search.kind = linex::search_from_string(values.text("search"));
     options_.search.max_length = values.integer("max_length");
     options_.search.tolerance = values.real("tolerance");
+    options_.search.price = values.real("price");
     options_.search.width = values.integer("width");
     options_.search.non_negative = values.flag("non_negative");
     regression_.min_presence = values.real("min_presence");
@@ -78,17 +86,22 @@ class LinearSolver final : public linex::SparseSolver {
     report.timings_s["moments"] = seconds_since(start);
 
     const linex::HeldOut validation = regression.validation();
+    std::vector<linex::Selection> selections;
     for (std::int64_t begin = 0; begin < count; begin += kUnitBlock) {
       linex::check_cancelled(context_);
       const std::int64_t end = std::min(count, begin + kUnitBlock);
-      // Rows of a lazy Gram matrix depend on what was asked before: go through all units then.
-      std::vector<linex::Explanation> block;
-      if (end > finished || regression.lazy)
-        block =
-            linex::explain(regression, validation, problem.concepts, begin, end, options_, threads);
+      // Also what is finished: rows of a lazy Gram matrix depend on what was asked before, and
+      // figures are of all units.
+      auto block = linex::explain(regression, validation, problem.concepts, begin, end, options_,
+                                  threads, &selections);
       if (end <= finished) continue;
       if (begin < finished) block.erase(block.begin(), block.begin() + (finished - begin));
       emit(block);
+    }
+    for (const auto& point : linex::frontier(selections, options_.search.term_price())) {
+      const std::string name = "frontier/price " + linex::significant(point.price) + "/";
+      report.figures[name + "length"] = point.length;
+      report.figures[name + "val correlation"] = point.val;
     }
     linex::report_concepts(regression, problem.concepts.size(), regression_.min_presence,
                            context_.log(), report);

@@ -111,12 +111,14 @@ std::vector<Explanation> assemble(const Regression& regression,
 
 std::vector<Explanation> explain(Regression& regression, const HeldOut& validation,
                                  const std::vector<std::string>& concept_names, std::int64_t begin,
-                                 std::int64_t end, const LinearOptions& options, int threads) {
+                                 std::int64_t end, const LinearOptions& options, int threads,
+                                 std::vector<Selection>* found) {
   const std::vector<SparseFit> fits = rank(regression, validation, begin, end, options, threads);
   std::vector<std::int64_t> units;
   for (std::int64_t k = begin; k < end; ++k) units.push_back(k);
-  return assemble(regression, concept_names, begin, fits,
-                  search(regression, validation, units, fits, options.search, threads));
+  const auto selections = search(regression, validation, units, fits, options.search, threads);
+  if (found) found->insert(found->end(), selections.begin(), selections.end());
+  return assemble(regression, concept_names, begin, fits, selections);
 }
 
 }  // namespace linex

@@ -41,9 +41,11 @@ std::vector<SparseFit> rank(Regression& regression, const HeldOut& validation, s
                             std::int64_t end, const LinearOptions& options, int threads);
 
 /// rank, search and assemble for units [begin, end). What comes out for a unit does not depend on
-/// the range it came in, given a complete Gram matrix.
+/// the range it came in, given a complete Gram matrix. Selections are appended to `found` where it
+/// is given.
 std::vector<Explanation> explain(Regression& regression, const HeldOut& validation,
                                  const std::vector<std::string>& concept_names, std::int64_t begin,
-                                 std::int64_t end, const LinearOptions& options, int threads);
+                                 std::int64_t end, const LinearOptions& options, int threads,
+                                 std::vector<Selection>* found = nullptr);
 
 }  // namespace linex

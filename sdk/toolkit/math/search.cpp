@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "toolkit/base/parallel.hpp"
+#include "toolkit/base/stats.hpp"
 #include "toolkit/math/kernels.hpp"
 #include "toolkit/math/least_squares.hpp"
 
@@ -22,13 +23,6 @@ SearchKind search_from_string(const std::string& word) {
 namespace {
 
 using Terms = std::vector<std::int64_t>;
-
-// What a further term must add, in tolerances, when terms are chosen on the training rows. Greedy
-// takes the best of ten on validation and counts that luck as gain; without it the same tolerance
-// would give longer explanations. Narrowed on generated problems and layers 1 and 2 of a CIFAR-10
-// ResNet-20; the last choice among three also looked at le_recorded and layer3, so only new seeds
-// of tests/bench/search_quality are untouched evidence for it.
-constexpr double kPricePerTolerance = 1.5;
 
 TermFit fit_terms(const Regression& regression, std::int64_t unit, const Terms& terms,
                   bool non_negative) {
@@ -52,7 +46,7 @@ LinearModel model_of(const Regression& regression, std::int64_t unit, const Term
 
 Selection selection_of(const LinearModel& model, double correlation) {
   if (!(correlation > 0)) return {};
-  return {model.terms, model.weight, correlation};
+  return {model.terms, model.weight, correlation, {}};
 }
 
 // ---- none ---------------------------------------------------------------------------------------
@@ -278,8 +272,9 @@ class PathUnit {
                  options_.non_negative ? fit_terms(regression_, unit_, terms_, true) : fit_);
     const double correlation = std::sqrt(std::max(0.0, fit_.explained / mean_square));
     lengths_.push_back({std::move(model), correlation});
-    // A term costs more than `tolerance`; where even the fitted rows do not gain that, stop.
-    if (lengths_.size() > 1 && correlation - correlation_ < options_.tolerance) return false;
+    // Where even the fitted rows gain less than a term costs, stop.
+    const double least = std::min(options_.tolerance, options_.term_price());
+    if (lengths_.size() > 1 && correlation - correlation_ < least) return false;
     if (static_cast<std::int64_t>(terms_.size()) >= options_.max_length) return false;
     correlation_ = correlation;
     target_length_ = static_cast<std::int64_t>(terms_.size()) + 1;
@@ -333,16 +328,18 @@ std::vector<Selection> best_subsets(Regression& regression, const HeldOut& valid
   std::vector<std::int64_t> without;  // positions of units no length of which correlates
   std::size_t next = 0;
   for (const auto& path : paths) {
+    std::vector<LengthFound> lengths;
+    for (std::size_t i = 0; i < path->lengths().size(); ++i)
+      lengths.push_back({static_cast<std::int64_t>(i) + 1, path->lengths()[i].train_correlation,
+                         correlations[next + i]});
+    const std::int64_t chosen = choose_length(lengths, options.term_price());
     Selection best;
-    double highest = -std::numeric_limits<double>::infinity();
-    for (std::size_t length = 0; length < path->lengths().size(); ++length, ++next) {
-      if (!(correlations[next] > 0)) continue;
-      const double score = 0.5 * (path->lengths()[length].train_correlation + correlations[next]) -
-                           kPricePerTolerance * options.tolerance * static_cast<double>(length);
-      if (score <= highest) continue;
-      highest = score;
-      best = selection_of(models[next], correlations[next]);
+    if (chosen >= 0) {
+      const std::size_t at = next + static_cast<std::size_t>(chosen);
+      best = selection_of(models[at], correlations[at]);
     }
+    best.lengths = std::move(lengths);
+    next += path->lengths().size();
     if (best.terms.empty()) without.push_back(static_cast<std::int64_t>(selections.size()));
     selections.push_back(std::move(best));
   }
@@ -356,11 +353,43 @@ std::vector<Selection> best_subsets(Regression& regression, const HeldOut& valid
   }
   const auto found = greedy(regression, validation, again, again_fits, options, threads);
   for (std::size_t i = 0; i < without.size(); ++i)
-    selections[static_cast<std::size_t>(without[i])] = found[i];
+    selections[static_cast<std::size_t>(without[i])] = found[i];  // without lengths
   return selections;
 }
 
 }  // namespace
+
+std::int64_t choose_length(const std::vector<LengthFound>& lengths, double price) {
+  std::int64_t chosen = -1;
+  double highest = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    if (!(lengths[i].val > 0)) continue;
+    const double score = 0.5 * (lengths[i].train + lengths[i].val) - price * static_cast<double>(i);
+    if (score <= highest) continue;
+    highest = score;
+    chosen = static_cast<std::int64_t>(i);
+  }
+  return chosen;
+}
+
+std::vector<FrontierPoint> frontier(const std::vector<Selection>& selections, double price) {
+  std::vector<FrontierPoint> points;
+  for (const double factor : {2.0 / 3, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0}) {
+    std::vector<double> length, train, val;
+    for (const Selection& selection : selections) {
+      const std::int64_t chosen = choose_length(selection.lengths, factor * price);
+      if (chosen < 0) continue;
+      const LengthFound& found = selection.lengths[static_cast<std::size_t>(chosen)];
+      length.push_back(static_cast<double>(found.terms));
+      train.push_back(found.train);
+      val.push_back(found.val);
+    }
+    if (length.empty()) return {};
+    points.push_back(
+        {factor * price, mean_sem(length).mean, mean_sem(train).mean, mean_sem(val).mean});
+  }
+  return points;
+}
 
 std::vector<Selection> search(Regression& regression, const HeldOut& validation,
                               const std::vector<std::int64_t>& units,
