@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
 #include <set>
 
 #include "toolkit/base/files.hpp"
@@ -61,7 +62,13 @@ TEST_F(Data, FolderProblemsAreOneClearLine) {
   paint("classes/dog/x.png", 1);
   EXPECT_NE(message_of([&] { open(folder_ / "none"); }).find("does not exist"), std::string::npos);
   EXPECT_NE(message_of([&] { open(folder_ / "empty"); }).find("no images"), std::string::npos);
-  EXPECT_NE(message_of([&] { open(folder_ / "classes"); }).find("cat"), std::string::npos);
+  // An empty class keeps its number: later labels mean the same with and without its images.
+  const auto data = open(folder_ / "classes");
+  EXPECT_EQ(data->class_names(), (std::vector<std::string>{"cat", "dog"}));
+  EXPECT_EQ(data->labels(), (std::vector<std::int64_t>{1}));
+  ASSERT_EQ(log_.warnings.size(), 1u);
+  EXPECT_NE(log_.warnings[0].find("no images in 1 class folder of"), std::string::npos);
+  EXPECT_NE(log_.warnings[0].find("cat"), std::string::npos);
   EXPECT_NE(message_of([&] { open(folder_, "image_foldr"); }).find("did you mean"),
             std::string::npos);
 }
@@ -77,29 +84,183 @@ TEST_F(Data, UnreadableImagesFailOrAreSkipped) {
   std::string damaged = read_file(kFixtures / "rgb.png");
   for (std::size_t i = 60; i < 400; ++i) damaged[i] = 'x';
   write("set/a/4.png", damaged);
-  const std::string message = message_of([&] { open(folder_ / "set"); });
+  options_.verify_content = true;
+  std::string message = message_of([&] { open(folder_ / "set"); });
   EXPECT_NE(message.find("a/2.jpg"), std::string::npos) << message;
   EXPECT_NE(message.find("2 more"), std::string::npos) << message;
+  options_.verify_content = false;
+  // What no file has to be opened for is found at once, the rest when it is decoded.
+  message = message_of([&] { open(folder_ / "set"); });
+  EXPECT_NE(message.find("b/0.png: the file is empty (and 1 more"), std::string::npos) << message;
+  fs::remove(folder_ / "set/b/0.png");
+  fs::remove(folder_ / "set/b/pipe.png");
+  message = message_of([&] { open(folder_ / "set")->pixels(1); });
+  EXPECT_NE(message.find("a/2.jpg: the file is truncated"), std::string::npos) << message;
+  EXPECT_NE(message.find("data.on_error=skip"), std::string::npos) << message;
 
+  options_.cache = folder_ / "cache";
   const auto data = open(folder_ / "set", "image_folder", /*skip=*/true);
   ASSERT_EQ(data->size(), 3);
   EXPECT_EQ(data->name(1), "a/3.png");
   EXPECT_EQ(data->labels(), (std::vector<std::int64_t>{0, 0, 1}));
-  EXPECT_EQ(log_.warnings.size(), 4u);
+  EXPECT_EQ(log_.warnings.size(), 2u);
+  // The cache knows: a file that has become sound without a trace is not looked into again.
+  const fs::path four = folder_ / "set/a/4.png";
+  const auto time = fs::last_write_time(four);
+  write("set/a/4.png", read_file(kFixtures / "rgb.png"));
+  fs::last_write_time(four, time);
+  EXPECT_EQ(open(folder_ / "set", "image_folder", true)->size(), 3);
+  options_.verify_content = true;
+  EXPECT_EQ(open(folder_ / "set", "image_folder", true)->size(), 4);
 }
 
-TEST_F(Data, FingerprintFollowsContentAndLabels) {
+TEST_F(Data, FingerprintOfEntriesFollowsNamesSizesAndTimes) {
+  paint("set/a/1.png", 10);
+  paint("set/b/2.png", 20);
+  const auto fingerprint = [&] { return open(folder_ / "set")->fingerprint(); };
+  const std::string before = fingerprint();
+  EXPECT_EQ(fingerprint(), before);
+  fs::rename(folder_ / "set", folder_ / "moved");
+  EXPECT_EQ(open(folder_ / "moved")->fingerprint(), before);
+  fs::rename(folder_ / "moved", folder_ / "set");
+  std::set<std::string> seen{before};
+  const auto changes = [&](const char* how) {
+    EXPECT_TRUE(seen.insert(fingerprint()).second) << how;
+  };
+  const auto time = fs::last_write_time(folder_ / "set/a/1.png");
+  fs::last_write_time(folder_ / "set/a/1.png", time + std::chrono::nanoseconds(1000));
+  changes("time");
+  paint("set/a/1.png", 10, 9);
+  fs::last_write_time(folder_ / "set/a/1.png", time);
+  changes("size");
+  fs::rename(folder_ / "set/a/1.png", folder_ / "set/a/0.png");
+  changes("name");
+  fs::rename(folder_ / "set/b", folder_ / "set/c");
+  changes("class");
+}
+
+TEST_F(Data, FingerprintOfContentFollowsContentAndLabels) {
+  options_.verify_content = true;
   paint("set/a/1.png", 10);
   paint("set/b/2.png", 20);
   const std::string before = open(folder_ / "set")->fingerprint();
   fs::rename(folder_ / "set/a/1.png", folder_ / "set/a/renamed.png");
+  fs::last_write_time(folder_ / "set/b/2.png", fs::file_time_type::clock::now());
   EXPECT_EQ(open(folder_ / "set")->fingerprint(), before);
+  // The same size and time do not hide another content.
+  const auto time = fs::last_write_time(folder_ / "set/b/2.png");
   paint("set/b/2.png", 21);
+  fs::last_write_time(folder_ / "set/b/2.png", time);
   const std::string changed = open(folder_ / "set")->fingerprint();
   EXPECT_NE(changed, before);
   fs::rename(folder_ / "set/b/2.png", folder_ / "set/a/zz.png");
   paint("set/b/3.png", 1);
-  EXPECT_NE(open(folder_ / "set")->fingerprint(), changed);
+  const std::string moved = open(folder_ / "set")->fingerprint();
+  EXPECT_NE(moved, changed);
+  fs::rename(folder_ / "set/b", folder_ / "set/c");
+  EXPECT_NE(open(folder_ / "set")->fingerprint(), moved);
+}
+
+TEST_F(Data, LeftoversOfSystemsArePassedOverAndCounted) {
+  for (int i = 0; i < 6; ++i) {
+    paint("mixed/a/" + std::to_string(i) + ".png", 1);
+    paint("mixed/b/" + std::to_string(i) + ".png", 1);
+  }
+  write("mixed/.ipynb_checkpoints/x-checkpoint.png", "junk");
+  write("mixed/__MACOSX/a/._0.png", "junk");
+  write("mixed/a/Thumbs.db", "junk");
+  write("mixed/a/._1.png", "junk");
+  write("mixed/b/.thumbnails/3.png", "junk");
+  write("mixed/b/@eaDir/3.png/small.jpg", "junk");
+  const auto data = open(folder_ / "mixed");
+  EXPECT_EQ(data->class_names(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(data->size(), 12);
+  EXPECT_TRUE(log_.warnings.empty());
+  ASSERT_EQ(log_.told.size(), 1u);
+  EXPECT_NE(log_.told[0].find("6 hidden or system files and folders passed over, the first is "
+                              ".ipynb_checkpoints"),
+            std::string::npos)
+      << log_.told[0];
+  // The fingerprint is about images alone.
+  fs::remove(folder_ / "mixed/a/Thumbs.db");
+  EXPECT_EQ(open(folder_ / "mixed")->fingerprint(), data->fingerprint());
+}
+
+TEST_F(Data, FlatFoldersWithSubFolders) {
+  for (int i = 0; i < 40; ++i) paint("nas/" + std::to_string(i) + ".png", 1);
+  paint("nas/@eaDir/thumb.png", 1);
+  EXPECT_EQ(open(folder_ / "nas")->size(), 40);
+  EXPECT_TRUE(log_.warnings.empty());
+  fs::create_directories(folder_ / "nas/empty");
+  EXPECT_EQ(open(folder_ / "nas")->size(), 40);
+  paint("nas/rejected/1.png", 1);
+  EXPECT_EQ(open(folder_ / "nas")->size(), 1);
+  ASSERT_EQ(log_.warnings.size(), 2u);
+  EXPECT_NE(log_.warnings[0].find("40 images of"), std::string::npos) << log_.warnings[0];
+  EXPECT_NE(log_.warnings[0].find("are not used"), std::string::npos);
+}
+
+TEST_F(Data, GroundTruthOfAFlatFolder) {
+  for (const char* name :
+       {"ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002", "ILSVRC2012_val_00000003"})
+    paint(std::string("val/") + name + ".png", 1);
+  const auto read = [&](const std::string& truth, const std::string& classes = "") {
+    options_.ground_truth = write("truth.txt", truth);
+    options_.classes = classes.empty() ? fs::path() : write("classes.txt", classes);
+    const auto data = open(folder_ / "val");
+    std::vector<std::string> names;
+    for (const auto label : data->labels())
+      names.push_back(data->class_names()[static_cast<std::size_t>(label)]);
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  // ILSVRC2012's ids count from 1 in an order of their own.
+  EXPECT_EQ(read("2\n3\n1\n"), (Names{"2", "3", "1"}));
+  const std::string numbered = "n02 1 kit_fox\nn03 2 english_setter\nn01 3 badger\n";
+  EXPECT_EQ(read("2\n3\n1\n", numbered), (Names{"english_setter", "badger", "kit_fox"}));
+  EXPECT_EQ(open(folder_ / "val")->class_names(), (Names{"badger", "kit_fox", "english_setter"}));
+  EXPECT_EQ(open(folder_ / "val")->labels(), (std::vector<std::int64_t>{2, 0, 1}));
+  const std::string mapping = "n01 tench, Tinca tinca\r\nn02 goldfish\r\nn03 shark\r\n";
+  EXPECT_EQ(read("n03\nn01\nn03\n\n", mapping), (Names{"shark", "tench, Tinca tinca", "shark"}));
+  EXPECT_EQ(read("n03\nn01\nn03"), (Names{"n03", "n01", "n03"}));
+  // Caffe's val.txt counts from 0; Kaggle's table has boxes behind the class and another order.
+  EXPECT_EQ(read("ILSVRC2012_val_00000003.JPEG 0\nILSVRC2012_val_00000001.JPEG 1\n"
+                 "ILSVRC2012_val_00000002.JPEG 2\n",
+                 mapping),
+            (Names{"goldfish", "shark", "tench, Tinca tinca"}));
+  EXPECT_EQ(read("ImageId,PredictionString\nILSVRC2012_val_00000002,n02 85 1 499 272 n02 1 2 3 4 \n"
+                 "val/ILSVRC2012_val_00000001,n01 1 2 3 4\nILSVRC2012_val_00000003,n01 9 9 9 9\n",
+                 mapping),
+            (Names{"tench, Tinca tinca", "goldfish", "tench, Tinca tinca"}));
+  const std::string json = R"({"0": ["n01", "tench"], "1": ["n02", "goldfish"]})";
+  EXPECT_EQ(read("1\n0\n0", json), (Names{"goldfish", "tench", "tench"}));
+  EXPECT_EQ(read("n02\nn01\nn02", R"({"n02": "goldfish", "n01": "tench"})"),
+            (Names{"goldfish", "tench", "goldfish"}));
+
+  const auto problem = [&](const std::string& truth, const std::string& classes = "") {
+    return message_of([&] { read(truth, classes); });
+  };
+  EXPECT_NE(problem("1\n2\n").find("has 2 classes, the folder 3 images"), std::string::npos);
+  EXPECT_NE(problem("1\n2\n3\n", mapping).find("counts classes from 1"), std::string::npos);
+  EXPECT_NE(problem("0\n2\n3\n", mapping).find("does not know the class '3'"), std::string::npos);
+  EXPECT_NE(problem("ILSVRC2012_val_00000001 1").find("no line for ILSVRC2012_val_00000002.png"),
+            std::string::npos);
+  EXPECT_NE(problem("a 1\na 2\n").find("line 2: a has another class on line 1"), std::string::npos);
+  EXPECT_NE(problem("a 1\n2\n").find("line 2: some lines name"), std::string::npos);
+  EXPECT_NE(problem("n01\nn01\nn01", "n01\n").find("line 1: expected"), std::string::npos);
+  EXPECT_NE(problem("n01\nn01\nn01", "n01 a\nn01 b\n").find("twice"), std::string::npos);
+  EXPECT_NE(problem("n01\nn01\nn01", "{\"n01\": 3}").find("not JSON"), std::string::npos);
+  EXPECT_NE(problem("").find("no class in it"), std::string::npos);
+
+  paint("folders/n02/1.png", 1);
+  paint("folders/n01/1.png", 1);
+  EXPECT_NE(message_of([&] { open(folder_ / "folders"); }).find("data.ground_truth"),
+            std::string::npos);
+  options_.ground_truth.clear();
+  options_.classes = write("classes.txt", mapping);
+  EXPECT_EQ(open(folder_ / "folders")->class_names(), (Names{"tench, Tinca tinca", "goldfish"}));
+  options_.classes = write("classes.txt", "n07 x\n");
+  EXPECT_NE(message_of([&] { open(folder_ / "folders"); }).find("knows none"), std::string::npos);
 }
 
 TEST_F(Data, LimitTakesAsManyOfEachClassAndWarnsOfLostOnes) {

@@ -172,6 +172,10 @@ std::shared_ptr<const DataSet> Workplace::open_data() {
   request.seed = settings_.seed;
   request.part = data.text("part");
   request.labels = data.text("labels");
+  request.ground_truth = data.path("ground_truth");
+  request.classes = data.path("classes");
+  request.verify_content = data.text("verify") == "content";
+  request.cache = settings_.cache;
   request.skip_unreadable = data.text("on_error") == "skip";
   request.threads = settings_.threads;
   request.log = log_.get();

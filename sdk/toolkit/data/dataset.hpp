@@ -16,11 +16,16 @@ namespace linex {
 struct DataOptions {
   std::string kind = "image_folder";  ///< one of data_kinds()
   std::filesystem::path root;
+  /// image_folder: what class each image of a flat folder is of, and what classes are called.
+  std::filesystem::path ground_truth, classes;
   std::string part = "test";     ///< cifar10, cifar100: test or train
   std::string labels = "fine";   ///< cifar100: fine (100 classes) or coarse (20)
   std::int64_t limit = 0;        ///< at most this many rows, chosen by sample_rows(); 0 = all
   std::uint64_t seed = 0;        ///< of that choice
   bool skip_unreadable = false;  ///< data.on_error=skip
+  /// data.verify=content: every file is read before any work is spent.
+  bool verify_content = false;
+  std::filesystem::path cache;  ///< run.cache, for what is found out once; empty = nothing is kept
   int threads = 1;
   Logger* log = nullptr;  ///< where warnings go; may be null
 };
@@ -54,20 +59,23 @@ Rows sample_rows(const std::vector<std::int64_t>& labels, std::int64_t n, std::i
 /// image_folder, cifar10, cifar100, places365, csv.
 const std::vector<std::string>& data_kinds();
 
-/// Opens and checks a data set before any work is spent on it. Files are read once (they enter the
-/// fingerprint) and their structure is verified; with `skip_unreadable` they are decoded as well,
-/// and rows that fail are dropped with a warning, so that row numbers hold from then on. Throws
+/// Opens a data set. The fingerprint is made of names, sizes and times of last change, so that no
+/// file is opened; with `verify_content` every file is read, its structure is verified, and its
+/// content makes the fingerprint. With `skip_unreadable` files are decoded, and rows that fail are
+/// dropped with a warning, so that row numbers hold from then on; `cache` remembers which. Throws
 /// Error(usage) for an unknown kind, Error(input) for a missing folder, no images, or the first
-/// unreadable image.
+/// image found unreadable.
 ///
 /// * image_folder: torchvision's ImageFolder. Classes are the sorted sub-folder names, files are
-///   sorted within each; a folder that holds only images is a data set without classes.
+///   sorted within each; hidden and system files and folders are passed over. A folder that holds
+///   only images is a data set without classes, unless `ground_truth` names a file
+///   (ground_truth.hpp).
 /// * cifar10, cifar100: the published files, binary or python (root: their folder or the one above,
 ///   or one file); `part` chooses train or test, `labels`
 ///   which of CIFAR-100's two.
 /// * places365: `val_256/`, `places365_val.txt` and, for names, `categories_places365.txt`.
-/// * csv: a file (root) with columns `path` (relative to it) and, if it likes, `label` (a class
-///   number or a name).
+/// * csv: a table (root) of image paths (relative to it) and, if it likes, labels (class numbers or
+///   names); docs/data.md says what headers and separators are understood.
 std::shared_ptr<DataSet> open_data_set(const DataOptions& options);
 
 }  // namespace linex

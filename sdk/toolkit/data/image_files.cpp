@@ -1,33 +1,62 @@
 // Data sets made of one file an image.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <map>
+
 #include "linex/error.hpp"
+#include "toolkit/base/csv.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/data/formats.hpp"
 #include "toolkit/data/image.hpp"
+#include "toolkit/data/image_formats.hpp"
 #include "toolkit/data/image_header.hpp"
 
 namespace linex {
+namespace fs = std::filesystem;
+
 namespace {
+
+const char* const kAdvice = "; repair it or set data.on_error=skip";
 
 const unsigned char* as_bytes(const std::string& content) {
   return reinterpret_cast<const unsigned char*>(content.data());
 }
 
-/// What one pass over a file told.
+/// What was found out about a file.
 struct Scan {
-  std::string digest;
+  std::string stamp;    ///< what its row's part of the fingerprint is made of
   std::string failure;  ///< why it cannot be read, or ""
 };
 
-Scan scan_file(const ImageFile& file, bool decode) {
+/// Size and time of last change, without opening the file.
+Scan look_at(const ImageFile& file) {
+  struct stat status {};
   Scan scan;
+  if (::stat(file.path.c_str(), &status) != 0)
+    scan.failure = std::strerror(errno);
+  else if (!S_ISREG(status.st_mode))  // opening a pipe would wait for its writer
+    scan.failure = "not a regular file";
+  else if (status.st_size == 0)
+    scan.failure = "the file is empty";
+  if (!scan.failure.empty())
+    scan.failure = unreadable_image(file.path.string(), scan.failure).what();
+  scan.stamp = file.name + "\n" + std::to_string(status.st_size) + " " +
+               std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
+  return scan;
+}
+
+/// Reads the file: its content becomes the stamp, its structure is verified or its pixels decoded.
+Scan read_through(const ImageFile& file, bool decode) {
+  Scan scan = look_at(file);
+  if (!scan.failure.empty()) return scan;
   try {
-    // Opening a pipe would wait for its writer.
-    std::error_code ignored;
-    if (std::filesystem::is_other(file.path, ignored))
-      throw input_error("cannot read image " + file.path.string() + ": not a regular file");
     const std::string content = read_file(file.path);
-    scan.digest = Sha256().add(content).hex();
+    scan.stamp = Sha256().add(content).hex();
     if (decode)
       decode_image(as_bytes(content), content.size(), file.path.string());
     else
@@ -60,8 +89,12 @@ class FileDataSet final : public ListedDataSet {
 
   torch::Tensor pixels(std::int64_t row) const override {
     const auto& path = files_.at(static_cast<std::size_t>(row)).path;
-    const std::string content = read_file(path);
-    return decode_image(as_bytes(content), content.size(), path.string());
+    try {
+      const std::string content = read_file(path);
+      return decode_image(as_bytes(content), content.size(), path.string());
+    } catch (const Error& error) {
+      throw input_error(std::string(error.what()) + kAdvice);
+    }
   }
 
  private:
@@ -105,7 +138,7 @@ void settle_failures(std::vector<ImageFile>& files, Rows& rows, std::vector<Scan
                       (failures.size() > 1
                            ? " (and " + std::to_string(failures.size() - 1) + " more images)"
                            : "") +
-                      "; repair it or set data.on_error=skip");
+                      kAdvice);
   constexpr std::size_t kNamed = 10;
   if (options.log) {
     for (std::size_t i = 0; i < std::min(kNamed, failures.size()); ++i)
@@ -119,6 +152,41 @@ void settle_failures(std::vector<ImageFile>& files, Rows& rows, std::vector<Scan
   scans = std::move(kept_scans);
 }
 
+/// Decodes every file that seemed sound, and says which are not. They are remembered in the cache,
+/// so that the same files are decoded once.
+void find_unreadable(const std::vector<ImageFile>& files, std::vector<Scan>& scans,
+                     const DataOptions& options) {
+  Sha256 digest;
+  for (const auto& scan : scans) digest.add(scan.stamp);
+  const fs::path known =
+      options.cache.empty() ? fs::path() : options.cache / "unreadable" / (digest.hex() + ".csv");
+  std::error_code ignored;
+  if (!known.empty() && fs::exists(known, ignored)) {
+    const CsvTable table = read_csv(known);
+    std::map<std::string, std::string> failure_of;
+    for (const auto& row : table.rows) failure_of[row.front()] = row.back();
+    for (std::size_t i = 0; i < files.size(); ++i)
+      if (const auto found = failure_of.find(files[i].name); found != failure_of.end())
+        scans[i].failure = found->second;
+    return;
+  }
+  parallel_for(static_cast<std::int64_t>(files.size()), options.threads, [&](std::int64_t i) {
+    Scan& scan = scans[static_cast<std::size_t>(i)];
+    if (scan.failure.empty())
+      scan.failure = read_through(files[static_cast<std::size_t>(i)], /*decode=*/true).failure;
+  });
+  if (known.empty()) return;
+  std::string table = "name,failure\n";
+  for (std::size_t i = 0; i < files.size(); ++i)
+    if (!scans[i].failure.empty()) table += csv_record({files[i].name, scans[i].failure});
+  fs::create_directories(known.parent_path(), ignored);
+  try {
+    write_file_atomic(known, table);
+  } catch (const Error& error) {
+    if (options.log) options.log->warning(error.what());
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<DataSet> make_file_data_set(std::vector<ImageFile> files,
@@ -127,16 +195,23 @@ std::shared_ptr<DataSet> make_file_data_set(std::vector<ImageFile> files,
   Listing listing{{}, static_cast<std::int64_t>(files.size())};
   files = sampled(std::move(files), !class_names.empty(), options, listing.rows);
   std::vector<Scan> scans(files.size());
-  parallel_for(static_cast<std::int64_t>(files.size()), options.threads, [&](std::int64_t i) {
-    const auto row = static_cast<std::size_t>(i);
-    scans[row] = scan_file(files[row], options.skip_unreadable);
-  });
+  const auto scan_all = [&](const std::function<Scan(const ImageFile&)>& look) {
+    parallel_for(static_cast<std::int64_t>(files.size()), options.threads, [&](std::int64_t i) {
+      scans[static_cast<std::size_t>(i)] = look(files[static_cast<std::size_t>(i)]);
+    });
+  };
+  if (options.verify_content)
+    scan_all([&](const auto& file) { return read_through(file, options.skip_unreadable); });
+  else
+    scan_all(look_at);
+  if (options.skip_unreadable && !options.verify_content) find_unreadable(files, scans, options);
   settle_failures(files, listing.rows, scans, options);
   if (files.empty()) throw input_error("no readable image under " + options.root.string());
 
   Sha256 digest;
+  for (const auto& name : class_names) digest.add(name);
   for (std::size_t i = 0; i < files.size(); ++i) {
-    digest.add(scans[i].digest);
+    digest.add(scans[i].stamp);
     digest.add(class_names.empty() ? "" : std::to_string(files[i].label));
   }
   return std::make_shared<FileDataSet>(std::move(files), std::move(listing), std::move(class_names),
