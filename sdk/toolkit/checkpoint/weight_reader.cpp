@@ -35,6 +35,9 @@ bool is_normalisation(const std::string& name, const Tensor& tensor) {
           last == "image_mean" || last == "image_std");
 }
 
+/// What stands for a parameter that does not fit: no memory, whatever shape a file asks for.
+Tensor placeholder(const Shape& shape) { return torch::zeros({1}).expand(shape); }
+
 }  // namespace
 
 std::string shape_text(const Shape& shape) {
@@ -49,12 +52,12 @@ Tensor WeightReader::parameter(const std::string& name, const Shape& shape) {
   if (!found.defined()) {
     const auto unread = weights_.unread.find(name);
     missing_.push_back(unread == weights_.unread.end() ? name : name + ": " + unread->second);
-    return torch::zeros(shape);
+    return placeholder(shape);
   }
   if (found.sizes() != at::IntArrayRef(shape)) {
     mismatched_.push_back(name + " " + shape_text(found.sizes().vec()) + " instead of " +
                           shape_text(shape));
-    return torch::zeros(shape);
+    return placeholder(shape);
   }
   if (share_) return found;
   // A copy: the file may change while we run.
@@ -64,6 +67,22 @@ Tensor WeightReader::parameter(const std::string& name, const Shape& shape) {
                       " holds NaN or infinity; the training has diverged or the file is damaged");
   digest_.add(name).add(shape_text(shape)).add(value.data_ptr(), value.nbytes());
   return value;
+}
+
+void WeightReader::report(const std::vector<std::string>& unexpected, const std::string& arch,
+                          const std::string& advice) const {
+  std::vector<std::string> problems;
+  for (const std::string& problem :
+       {summarize(missing_, "missing"), summarize(mismatched_, "of another shape"),
+        summarize(unexpected, "unexpected")})
+    if (!problem.empty()) problems.push_back(problem);
+  if (!problems.empty())
+    throw input_error(weights_.source + ": the weights do not fit " + arch + ": " +
+                      join(problems, ", ") + "; " + advice);
+}
+
+void WeightReader::check(const std::string& arch, const std::string& advice) const {
+  report({}, arch, advice);
 }
 
 void WeightReader::finish(const std::string& arch, const std::string& advice) {
@@ -76,14 +95,7 @@ void WeightReader::finish(const std::string& arch, const std::string& advice) {
     else
       unexpected.push_back(name);
   }
-  std::vector<std::string> problems;
-  for (const std::string& problem :
-       {summarize(missing_, "missing"), summarize(mismatched_, "of another shape"),
-        summarize(unexpected, "unexpected")})
-    if (!problem.empty()) problems.push_back(problem);
-  if (!problems.empty())
-    throw input_error(weights_.source + ": the weights do not fit " + arch + ": " +
-                      join(problems, ", ") + "; " + advice);
+  report(unexpected, arch, advice);
   digest_.add(arch);
   fingerprint_ = digest_.hex();
 }

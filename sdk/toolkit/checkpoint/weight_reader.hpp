@@ -24,12 +24,15 @@ class WeightReader {
   const StateDict& weights() const { return weights_; }
   bool has(const std::string& name) const { return weights_.has(name); }
 
-  /// A float32 copy of the parameter of that name and shape; zeros after noting the problem when it
-  /// does not fit. Throws Error(input) for a value that is not finite.
+  /// A float32 copy of the parameter of that name and shape; after noting the problem when it does
+  /// not fit, zeros that share one element. Throws Error(input) for a value that is not finite.
   torch::Tensor parameter(const std::string& name, const std::vector<std::int64_t>& shape);
   /// The network knows the name but does not need it.
   void skip(const std::string& name) { read_.insert(name); }
 
+  /// Throws Error(input) as finish() does if a parameter asked for so far does not fit. To be
+  /// called before computing with parameters whose shapes come from a file.
+  void check(const std::string& arch, const std::string& advice) const;
   /// Throws Error(input) in one line if the weights do not fit `arch`; `advice` ends it. Counters
   /// of training are passed over, and buffers that normalise the input, with a note.
   void finish(const std::string& arch, const std::string& advice);
@@ -39,6 +42,9 @@ class WeightReader {
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
+  void report(const std::vector<std::string>& unexpected, const std::string& arch,
+              const std::string& advice) const;
+
   StateDict weights_;
   bool share_;
   std::set<std::string> read_;

@@ -78,8 +78,14 @@ NetworkBuilder::Node NetworkBuilder::self_attention(const std::string& name, Nod
              {x});
 }
 
+namespace {
+constexpr const char* kAdvice = "check model.arch (auto infers it)";
+}  // namespace
+
+void NetworkBuilder::check(const std::string& arch) const { reader_.check(arch, kAdvice); }
+
 Network NetworkBuilder::finish(const std::string& arch, Node output) {
-  reader_.finish(arch, "check model.arch (auto infers it)");
+  reader_.finish(arch, kAdvice);
   network_.set_output(output);
   return std::move(network_);
 }

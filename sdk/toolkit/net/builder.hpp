@@ -51,6 +51,8 @@ class NetworkBuilder {
   /// Another name for a node, e.g. a container module for its last child.
   void alias(const std::string& name, Node node) { network_.name(name, node); }
 
+  /// WeightReader::check().
+  void check(const std::string& arch) const;
   /// The network, with `output` as its logits. Throws Error(input) in one line if the weights do
   /// not fit `arch`.
   Network finish(const std::string& arch, Node output);

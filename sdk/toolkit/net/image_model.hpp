@@ -71,6 +71,10 @@ void check_images(const torch::Tensor& images);
 /// Normalisation of ImageNet weights (docs/methods.md §1.1).
 inline constexpr std::array<float, 3> kImageNetMean{0.485f, 0.456f, 0.406f};
 inline constexpr std::array<float, 3> kImageNetStd{0.229f, 0.224f, 0.225f};
+/// Of CLIP (Radford et al. 2021); and of SigLIP and the ViTs that map pixels to [-1, 1].
+inline constexpr std::array<float, 3> kClipMean{0.48145466f, 0.4578275f, 0.40821073f};
+inline constexpr std::array<float, 3> kClipStd{0.26862954f, 0.26130258f, 0.27577711f};
+inline constexpr std::array<float, 3> kHalf{0.5f, 0.5f, 0.5f};
 /// Of chenyaofo's CIFAR weights (docs/methods.md §1.1 for 100 classes; the author's for 10).
 inline constexpr std::array<float, 3> kCifar100Mean{0.5070f, 0.4865f, 0.4409f};
 inline constexpr std::array<float, 3> kCifar100Std{0.2673f, 0.2564f, 0.2761f};

@@ -1,97 +1,44 @@
 #include "toolkit/net/vision_text_config.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include "linex/error.hpp"
-#include "toolkit/base/budget.hpp"
-#include "toolkit/base/files.hpp"
+#include "toolkit/checkpoint/config_file.hpp"
+#include "toolkit/net/image_model.hpp"
 
 namespace linex {
 namespace {
 
-using Json = nlohmann::json;
 using Family = VisionTextConfig::Family;
 
-constexpr std::array<float, 3> kClipMean{0.48145466f, 0.4578275f, 0.40821073f};
-constexpr std::array<float, 3> kClipStd{0.26862954f, 0.26130258f, 0.27577711f};
-constexpr std::array<float, 3> kHalf{0.5f, 0.5f, 0.5f};
-
-/// A configuration file, or null. Lookups never throw: a file of another form tells nothing.
-class ConfigFile {
- public:
-  ConfigFile(const std::filesystem::path& weights, const std::filesystem::path& given) {
-    std::filesystem::path file = given;
-    for (const char* name : {"open_clip_config.json", "config.json"})
-      if (file.empty() && std::filesystem::exists(weights.parent_path() / name))
-        file = weights.parent_path() / name;
-    if (file.empty()) return;
-    constexpr std::uint64_t kMaxBytes = 16ULL << 20;
-    const std::string text = read_file(file, kMaxBytes);
-    if (json_nests_at_most(text)) json_ = Json::parse(text, nullptr, false);
-    if (!json_.is_object())
-      throw input_error(file.string() + ": not a JSON object; give the model's configuration");
-    source_ = file.string();
-    if (const Json* inner = at(&json_, "model_cfg")) model_ = inner;
-  }
-
-  /// Section of a tower: open_clip's `vision_cfg` or Hugging Face's `vision_config`.
-  const Json* tower(const std::string& name) const {
-    if (const Json* section = at(model_, name + "_cfg")) return section;
-    return at(model_, name + "_config");
-  }
-  const Json* model() const { return model_; }
-  const Json* preprocessing() const { return at(&json_, "preprocess_cfg"); }
-
-  static const Json* at(const Json* object, const std::string& key) {
-    if (!object || !object->is_object()) return nullptr;
-    const auto found = object->find(key);
-    return found == object->end() ? nullptr : &*found;
-  }
-  /// A number in [1, 100000], or `fallback`.
-  static std::int64_t count(const Json* object, const std::string& key, std::int64_t fallback) {
-    const Json* value = at(object, key);
-    if (!value || !value->is_number_unsigned()) return fallback;
-    const auto number = value->get<std::uint64_t>();
-    return number >= 1 && number <= 100'000 ? static_cast<std::int64_t>(number) : fallback;
-  }
-  static std::string text(const Json* object, const std::string& key) {
-    const Json* value = at(object, key);
-    return value && value->is_string() ? value->get<std::string>() : "";
-  }
-  const std::string& source() const { return source_; }
-
- private:
-  Json json_;
-  const Json* model_ = &json_;
-  std::string source_;
-};
-
-std::optional<Activation> activation_from(const std::string& word) {
-  if (word == "quick_gelu") return Activation::quick_gelu;
-  if (word == "gelu") return Activation::gelu;
-  if (word == "gelu_pytorch_tanh" || word == "gelu_tanh" || word == "gelu_new")
-    return Activation::gelu_tanh;
-  return std::nullopt;
+/// The model's own object of a configuration: open_clip keeps it under `model_cfg`.
+ConfigFile model_section(const ConfigFile& file) {
+  const ConfigFile inner = file.section("model_cfg");
+  return inner ? inner : file;
 }
 
 class Inference {
  public:
   Inference(const StateDict& weights, const std::filesystem::path& file,
             const VisionTextOverrides& overrides)
-      : weights_(weights), json_(file, overrides.config), overrides_(overrides) {}
+      : weights_(weights), overrides_(overrides) {
+    json_ = overrides.config.empty()
+                ? ConfigFile::beside(file, {"open_clip_config.json", "config.json"})
+                : ConfigFile::open(overrides.config);
+    model_ = model_section(json_);
+  }
 
-  VisionTextConfig run() {
+  VisionTextConfig run(bool vision_only) {
+    vision_only_ = vision_only;
     find_kind();
     const bool siglip = config_.family == Family::siglip;
     config_.mean = siglip ? kHalf : kClipMean;
     config_.std = siglip ? kHalf : kClipStd;
-    read_text();
+    if (!vision_only) read_text();
     if (config_.resnet)
       read_resnet();
     else
       read_vision();
     read_details(config_.vision, "vision");
-    read_details(config_.text, "text");
+    if (!vision_only) read_details(config_.text, "text");
     read_preprocessing();
     return config_;
   }
@@ -220,36 +167,39 @@ class Inference {
 
   /// What shapes do not tell about a tower.
   void read_details(TransformerSize& size, const std::string& tower) const {
-    const Json* section = json_.tower(tower);
+    const ConfigFile section = tower_section(tower);
     const bool siglip = config_.family == Family::siglip;
     size.eps = siglip ? 1e-6 : 1e-5;
     constexpr std::int64_t kSo400mWidth = 1152;
     size.heads = size.width == kSo400mWidth ? 16 : std::max<std::int64_t>(1, size.width / 64);
-    size.heads = ConfigFile::count(section, "num_attention_heads", size.heads);
-    size.heads = ConfigFile::count(section, "heads", size.heads);
-    const std::int64_t head_width = ConfigFile::count(section, "head_width", 0);
+    size.heads = section.count("num_attention_heads", size.heads);
+    size.heads = section.count("heads", size.heads);
+    const std::int64_t head_width = section.count("head_width", 0);
     if (head_width > 0) size.heads = size.width / head_width;
     if (size.heads < 1 || size.width % size.heads != 0)
       throw input_error(weights_.source + ": width " + std::to_string(size.width) + " of the " +
                         tower + " tower is no multiple of its " + std::to_string(size.heads) +
                         " heads" + (json_.source().empty() ? "" : " of " + json_.source()));
     size.activation = find_activation(section);
-    for (const Json* holder : {section, ConfigFile::at(section, "norm_kwargs")})
-      for (const char* key : {"layer_norm_eps", "eps"}) {
-        const Json* eps = ConfigFile::at(holder, key);
-        if (eps && eps->is_number() && eps->get<double>() > 0 && eps->get<double>() < 1)
-          size.eps = eps->get<double>();
-      }
+    for (const ConfigFile& holder : {section, section.section("norm_kwargs")})
+      for (const char* key : {"layer_norm_eps", "eps"})
+        if (const auto eps = holder.number(key); eps && *eps > 0 && *eps < 1) size.eps = *eps;
   }
 
-  Activation find_activation(const Json* section) const {
+  /// Section of a tower: open_clip's `vision_cfg` or Hugging Face's `vision_config`; the whole
+  /// configuration where the checkpoint is that tower alone.
+  ConfigFile tower_section(const std::string& tower) const {
+    for (const char* ending : {"_cfg", "_config"})
+      if (const ConfigFile section = model_.section(tower + ending)) return section;
+    return vision_only_ && tower == "vision" ? model_ : ConfigFile();
+  }
+
+  Activation find_activation(const ConfigFile& section) const {
     if (overrides_.activation) return *overrides_.activation;
-    if (const auto named = activation_from(ConfigFile::text(section, "hidden_act"))) return *named;
-    const Json* quick = ConfigFile::at(json_.model(), "quick_gelu");
-    if (quick && quick->is_boolean())
-      return quick->get<bool>() ? Activation::quick_gelu : Activation::gelu;
-    if (ConfigFile::text(ConfigFile::at(section, "act_kwargs"), "approximate") == "tanh")
-      return Activation::gelu_tanh;
+    if (const auto named = activation_named(section.text("hidden_act"))) return *named;
+    if (const auto quick = model_.flag("quick_gelu"))
+      return *quick ? Activation::quick_gelu : Activation::gelu;
+    if (section.section("act_kwargs").text("approximate") == "tanh") return Activation::gelu_tanh;
     const bool hugging_face = config_.text_naming == Naming::hugging_face;
     if (config_.family == Family::siglip)
       return hugging_face ? Activation::gelu_tanh : Activation::gelu;
@@ -265,8 +215,7 @@ class Inference {
   }
 
   void read_preprocessing() {
-    const Json* section = json_.tower("vision");
-    config_.image_size = ConfigFile::count(section, "image_size", config_.image_size);
+    config_.image_size = tower_section("vision").count("image_size", config_.image_size);
     if (overrides_.image_size > 0) config_.image_size = overrides_.image_size;
     const std::int64_t stride = config_.resnet ? 32 : config_.patch;
     if (stride < 1 || config_.image_size / stride != config_.grid)
@@ -274,25 +223,27 @@ class Inference {
                         " pixels do not give the checkpoint's " + std::to_string(config_.grid) +
                         "x" + std::to_string(config_.grid) + " patches of " +
                         std::to_string(stride) + "; check image_size");
-    read_triple("mean", config_.mean);
-    read_triple("std", config_.std);
-  }
-
-  void read_triple(const char* key, std::array<float, 3>& values) const {
-    const Json* list = ConfigFile::at(json_.preprocessing(), key);
-    if (!list || !list->is_array() || list->size() != 3) return;
-    for (const Json& value : *list)
-      if (!value.is_number()) return;
-    for (std::size_t c = 0; c < 3; ++c) values[c] = (*list)[c].get<float>();
+    const ConfigFile section = json_.section("preprocess_cfg");
+    config_.mean = section.triple("mean").value_or(config_.mean);
+    config_.std = section.triple("std").value_or(config_.std);
   }
 
   const StateDict& weights_;
-  ConfigFile json_;
+  ConfigFile json_, model_;
+  bool vision_only_ = false;
   const VisionTextOverrides& overrides_;
   VisionTextConfig config_;
 };
 
 }  // namespace
+
+std::optional<Activation> activation_named(const std::string& word) {
+  if (word == "quick_gelu") return Activation::quick_gelu;
+  if (word == "gelu") return Activation::gelu;
+  if (word == "gelu_pytorch_tanh" || word == "gelu_tanh" || word == "gelu_new")
+    return Activation::gelu_tanh;
+  return std::nullopt;
+}
 
 std::string VisionTextConfig::name() const {
   const std::string family_name = family == Family::siglip ? "SigLIP " : "CLIP ";
@@ -319,7 +270,12 @@ StateDict find_vision_text(StateDict weights) {
 
 VisionTextConfig infer_config(const StateDict& weights, const std::filesystem::path& file,
                               const VisionTextOverrides& overrides) {
-  return Inference(weights, file, overrides).run();
+  return Inference(weights, file, overrides).run(false);
+}
+
+VisionTextConfig infer_vision_config(const StateDict& weights, const std::filesystem::path& file,
+                                     const VisionTextOverrides& overrides) {
+  return Inference(weights, file, overrides).run(true);
 }
 
 }  // namespace linex

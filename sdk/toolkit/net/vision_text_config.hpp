@@ -48,5 +48,11 @@ StateDict find_vision_text(StateDict weights);
 /// file is neither CLIP nor SigLIP, lacks a tower or contradicts itself.
 VisionTextConfig infer_config(const StateDict& weights, const std::filesystem::path& file,
                               const VisionTextOverrides& overrides);
+/// The same for a checkpoint of which only the image tower is wanted: the text tower may be absent.
+VisionTextConfig infer_vision_config(const StateDict& weights, const std::filesystem::path& file,
+                                     const VisionTextOverrides& overrides);
+
+/// The activation that configurations call `word` ("gelu", "quick_gelu", "gelu_pytorch_tanh", ...).
+std::optional<Activation> activation_named(const std::string& word);
 
 }  // namespace linex
