@@ -49,12 +49,12 @@ Tensor WeightReader::parameter(const std::string& name, const Shape& shape) {
   if (!found.defined()) {
     const auto unread = weights_.unread.find(name);
     missing_.push_back(unread == weights_.unread.end() ? name : name + ": " + unread->second);
-    return torch::zeros(shape);
+    return placeholder(shape);
   }
   if (found.sizes() != at::IntArrayRef(shape)) {
     mismatched_.push_back(name + " " + shape_text(found.sizes().vec()) + " instead of " +
                           shape_text(shape));
-    return torch::zeros(shape);
+    return placeholder(shape);
   }
   if (share_) return found;
   // A copy: the file may change while we run.
@@ -64,6 +64,26 @@ Tensor WeightReader::parameter(const std::string& name, const Shape& shape) {
                       " holds NaN or infinity; the training has diverged or the file is damaged");
   digest_.add(name).add(shape_text(shape)).add(value.data_ptr(), value.nbytes());
   return value;
+}
+
+Tensor WeightReader::placeholder(const Shape& shape) {
+  constexpr double kMost = 1 << 25;
+  double elements = 1;
+  for (const std::int64_t size : shape) elements *= static_cast<double>(size);
+  placeholders_ += elements;
+  if (placeholders_ > kMost)
+    throw input_error(weights_.source + ": the weights do not fit the architecture: " +
+                      problems({}) + "; check model.arch (auto infers it)");
+  return torch::zeros(shape);
+}
+
+std::string WeightReader::problems(const std::vector<std::string>& unexpected) const {
+  std::vector<std::string> all;
+  for (const std::string& problem :
+       {summarize(missing_, "missing"), summarize(mismatched_, "of another shape"),
+        summarize(unexpected, "unexpected")})
+    if (!problem.empty()) all.push_back(problem);
+  return join(all, ", ");
 }
 
 void WeightReader::finish(const std::string& arch, const std::string& advice) {
@@ -76,14 +96,10 @@ void WeightReader::finish(const std::string& arch, const std::string& advice) {
     else
       unexpected.push_back(name);
   }
-  std::vector<std::string> problems;
-  for (const std::string& problem :
-       {summarize(missing_, "missing"), summarize(mismatched_, "of another shape"),
-        summarize(unexpected, "unexpected")})
-    if (!problem.empty()) problems.push_back(problem);
-  if (!problems.empty())
-    throw input_error(weights_.source + ": the weights do not fit " + arch + ": " +
-                      join(problems, ", ") + "; " + advice);
+  const std::string wrong = problems(unexpected);
+  if (!wrong.empty())
+    throw input_error(weights_.source + ": the weights do not fit " + arch + ": " + wrong + "; " +
+                      advice);
   digest_.add(arch);
   fingerprint_ = digest_.hex();
 }

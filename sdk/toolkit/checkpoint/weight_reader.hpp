@@ -39,10 +39,17 @@ class WeightReader {
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
+  /// Zeros for a parameter that does not fit. Throws Error(input) where those of the network that
+  /// was asked for would take memory out of all proportion.
+  torch::Tensor placeholder(const std::vector<std::int64_t>& shape);
+  /// What does not fit so far, in words; "" where all does.
+  std::string problems(const std::vector<std::string>& unexpected) const;
+
   StateDict weights_;
   bool share_;
   std::set<std::string> read_;
   std::vector<std::string> missing_, mismatched_, notes_;
+  double placeholders_ = 0;  ///< their elements
   Sha256 digest_;
   std::string fingerprint_;
 };
