@@ -49,6 +49,7 @@ class WeightReader {
   bool share_;
   std::set<std::string> read_;
   std::vector<std::string> missing_, mismatched_, notes_;
+  double placeholders_ = 0;  ///< their elements
   Sha256 digest_;
   std::string fingerprint_;
 };

@@ -309,6 +309,12 @@ torch::Tensor StateDict::get(const std::string& name) const {
   return found == tensors.end() ? torch::Tensor() : found->second;
 }
 
+std::int64_t StateDict::size(const std::string& name, std::int64_t dimension) const {
+  const auto found = tensors.find(name);
+  return found == tensors.end() || dimension >= found->second.dim() ? 0
+                                                                    : found->second.size(dimension);
+}
+
 namespace {
 
 /// Tensors of one file, all of them; what is in `into` already stays.

@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -22,6 +23,8 @@ struct StateDict {
   bool has(const std::string& name) const { return tensors.count(name) != 0; }
   /// Tensor of that name, or undefined.
   torch::Tensor get(const std::string& name) const;
+  /// Size of a dimension of a tensor; 0 where it has no such dimension, or there is none.
+  std::int64_t size(const std::string& name, std::int64_t dimension) const;
 };
 
 /// Reads named weights from

@@ -1,5 +1,7 @@
 #include "toolkit/net/builder.hpp"
 
+#include "toolkit/net/map_ops.hpp"
+
 namespace linex {
 
 using torch::Tensor;
@@ -63,6 +65,21 @@ NetworkBuilder::Node NetworkBuilder::linear(const std::string& name, Node x, std
   return add(name, make_linear(weight, bias ? parameter(name + ".bias", {out}) : Tensor()), {x});
 }
 
+NetworkBuilder::Node NetworkBuilder::channel_norm(const std::string& name, Node x,
+                                                  std::int64_t width, double eps) {
+  const Tensor weight = parameter(name + ".weight", {width});
+  return add(name, make_channel_norm(weight, parameter(name + ".bias", {width}), eps), {x});
+}
+
+NetworkBuilder::Node NetworkBuilder::channel_linear(const std::string& name, Node x,
+                                                    std::int64_t in, std::int64_t out, bool bias) {
+  Shape shape{out, in};
+  if (weights().size(name + ".weight", 3) > 0) shape.insert(shape.end(), 2, 1);
+  const Tensor weight = parameter(name + ".weight", shape).view({out, in});
+  return add(name, make_channel_linear(weight, bias ? parameter(name + ".bias", {out}) : Tensor()),
+             {x});
+}
+
 NetworkBuilder::Node NetworkBuilder::activation(const std::string& name, Node x, Activation kind) {
   return add(name, make_activation(kind), {x});
 }
@@ -88,6 +105,12 @@ Network NetworkBuilder::finish(const std::string& arch, Node output) {
   reader_.finish(arch, kAdvice);
   network_.set_output(output);
   return std::move(network_);
+}
+
+Error foreign_weights(const StateDict& weights, const std::string& what, const std::string& name) {
+  return input_error(weights.source + ": not the weights of " + what + " (no " + name +
+                     "); it begins with " + first_name(weights) +
+                     "; choose another model.plugin, or model.state");
 }
 
 }  // namespace linex

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "linex/error.hpp"
 #include "toolkit/checkpoint/weight_reader.hpp"
 #include "toolkit/net/network.hpp"
 
@@ -42,6 +43,11 @@ class NetworkBuilder {
   Node batch_norm(const std::string& name, Node x, std::int64_t channels, double eps = 1e-5);
   Node layer_norm(const std::string& name, Node x, std::int64_t width, double eps);
   Node linear(const std::string& name, Node x, std::int64_t in, std::int64_t out, bool bias = true);
+  /// Layer normalisation of the channels of a map.
+  Node channel_norm(const std::string& name, Node x, std::int64_t width, double eps);
+  /// A linear map of the channels of a map; the weight may be that of a 1x1 convolution.
+  Node channel_linear(const std::string& name, Node x, std::int64_t in, std::int64_t out,
+                      bool bias = true);
   Node activation(const std::string& name, Node x, Activation kind);
   /// torch.nn.MultiheadAttention's in_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias.
   Node self_attention(const std::string& name, Node x, std::int64_t width, std::int64_t heads,
@@ -60,10 +66,17 @@ class NetworkBuilder {
   const std::string& fingerprint() const { return reader_.fingerprint(); }
   /// Notes of the weights, and what finish() passed over.
   std::vector<std::string> notes() const;
+  /// Other names for a node, e.g. of modules after it that do nothing in evaluation.
+  void aliases(const std::vector<std::string>& names, Node node) {
+    for (const std::string& name : names) network_.name(name, node);
+  }
 
  private:
   WeightReader reader_;
   Network network_;
 };
+
+/// The error for weights of something else than `what` ("a ResNet"), which lack `name`.
+Error foreign_weights(const StateDict& weights, const std::string& what, const std::string& name);
 
 }  // namespace linex

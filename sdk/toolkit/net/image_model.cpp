@@ -40,6 +40,26 @@ BuiltNetwork with_preprocess(BuiltNetwork built, const OptionValues& options) {
   return built;
 }
 
+void imagenet_preprocess(BuiltNetwork& built, std::int64_t resize, std::int64_t crop,
+                         Preprocess::Interpolation interpolation) {
+  Preprocess& preprocess = built.preprocess;
+  preprocess.resize = Preprocess::Resize::short_side;
+  preprocess.size = resize;
+  preprocess.crop = crop;
+  preprocess.interpolation = interpolation;
+  preprocess.mean = kImageNetMean;
+  preprocess.std = kImageNetStd;
+}
+
+void timm_preprocess(BuiltNetwork& built, std::int64_t crop, double share,
+                     Preprocess::Interpolation interpolation) {
+  imagenet_preprocess(built, static_cast<std::int64_t>(static_cast<double>(crop) / share), crop,
+                      interpolation);
+  built.notes.push_back(
+      "pixels as timm has them for most weights of this family; crop, resize and mean of others "
+      "are in timm's pretrained_cfg (config.json)");
+}
+
 void tell(const BuiltNetwork& built, const std::string& plugin, Logger& log) {
   std::string text = plugin + ": " + built.arch;
   if (built.has_logits) text += ", " + std::to_string(built.classes) + " classes";

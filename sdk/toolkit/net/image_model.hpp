@@ -31,6 +31,16 @@ struct BuiltNetwork {
 /// `built` with the preprocessing that `options` say otherwise (image_options.hpp).
 BuiltNetwork with_preprocess(BuiltNetwork built, const OptionValues& options);
 
+/// Sets ImageNet's normalisation and the usual evaluation: the shorter side to `resize`, then the
+/// centre of `crop`.
+void imagenet_preprocess(
+    BuiltNetwork& built, std::int64_t resize, std::int64_t crop = 224,
+    Preprocess::Interpolation interpolation = Preprocess::Interpolation::bilinear);
+/// timm's evaluation, the shorter side to floor(crop / share), and the note that timm's weights of
+/// one architecture differ in it.
+void timm_preprocess(BuiltNetwork& built, std::int64_t crop, double share,
+                     Preprocess::Interpolation interpolation);
+
 /// Tells architecture, preprocessing and notes of a network that `plugin` has built.
 void tell(const BuiltNetwork& built, const std::string& plugin, Logger& log);
 /// The note on weights without a head for `head` ("fc"): why, and which tensors are set aside.

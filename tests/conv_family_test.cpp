@@ -1,0 +1,217 @@
+// The convolutional and Swin plugins against forward hooks of torchvision and timm: tiny committed
+// networks of their own classes (make_conv_fixtures.py). Networks of real size: compare_convs.py.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "linex/model.hpp"
+#include "tests/test_models.hpp"
+#include "tests/test_plugins.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/checkpoint/checkpoint_writer.hpp"
+#include "toolkit/checkpoint/weights.hpp"
+
+namespace linex {
+namespace {
+
+namespace fs = std::filesystem;
+using test::fixtures;
+using test::input_error_of;
+using Tensors = std::map<std::string, torch::Tensor>;
+
+struct Case {
+  const char* name;  ///< of the fixture
+  const char* plugin;
+  OptionValues options;
+  std::string head;  ///< module of the head
+};
+
+void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
+
+std::vector<Case> cases() {
+  const OptionValues none;
+  return {{"convnext", "convnext", none, "classifier.2"},
+          {"convnext_v2_timm", "convnext", none, "head.fc"},
+          {"swin", "swin", none, "head"},
+          {"swin_v2", "swin", none, "head"},
+          {"swin_timm", "swin", none, "head.fc"},
+          {"swin_v2_timm", "swin",
+           test::given({{"window", std::int64_t{4}},
+                        {"image_size", std::int64_t{32}},
+                        {"pretrained_window", std::int64_t{3}}}),
+           "head.fc"}};
+}
+
+class ConvFamilies : public testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("linex_conv_family_" + std::to_string(::getpid()));
+    fs::create_directories(folder_);
+    const std::string name = GetParam().name;
+    weights_ = load_weights(weights_file()).tensors;
+    expected_ = load_weights(fixtures("models/" + name + ".expected.safetensors")).tensors;
+    images_ = expected_.at("images").clone();
+    for (const auto& [key, value] : expected_)
+      if (key.compare(0, 4, "tap:") == 0) layers_.push_back(key.substr(4));
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  fs::path weights_file() const {
+    return fixtures("models/" + std::string(GetParam().name) + ".safetensors");
+  }
+  std::shared_ptr<TargetModel> open(const fs::path& weights, int threads = 2) {
+    OptionValues options = GetParam().options;
+    options.set("weights", weights.string());
+    plugins_.run.threads = threads;
+    plugins_.log.lines.clear();
+    return plugins_.make<TargetModel>(GetParam().plugin, options);
+  }
+  fs::path save(const Tensors& tensors, const std::string& prefix = "") {
+    CheckpointNode::Dict entries;
+    for (const auto& [name, tensor] : tensors) entries.emplace_back(prefix + name, tensor);
+    save_checkpoint(folder_ / "c.pth", CheckpointNode(entries));
+    return folder_ / "c.pth";
+  }
+  std::string refusal_of(const fs::path& weights) {
+    const std::string message = input_error_of([&] { open(weights); });
+    EXPECT_NE(message.find(weights.filename().string()), std::string::npos) << message;
+    return message;
+  }
+
+  fs::path folder_;
+  test::Plugins plugins_;
+  Tensors weights_, expected_;
+  torch::Tensor images_;
+  std::vector<std::string> layers_;
+};
+
+TEST_P(ConvFamilies, TapsEqualForwardHooks) {
+  const auto model = open(weights_file());
+  const auto all = model->forward(images_, layers_, true);
+  EXPECT_LT(test::relative_difference(all.logits, expected_.at("logits")), 1e-5);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const torch::Tensor& wanted = expected_.at("tap:" + layers_[i]);
+    torch::Tensor found = all.layers[i];
+    // A pooled map is a vector to some.
+    if (wanted.dim() == 2) found = found.flatten(1);
+    EXPECT_LT(test::relative_difference(found, wanted), 1e-5) << layers_[i];
+    const auto alone = model->forward(images_, {layers_[i]}, false);
+    EXPECT_TRUE(torch::equal(alone.layers[0], all.layers[i])) << layers_[i];
+  }
+}
+
+TEST_P(ConvFamilies, ReplacingALayerByItselfChangesNoBit) {
+  const auto model = open(weights_file());
+  const torch::Tensor batch = images_.repeat({5, 1, 1, 1});  // several pieces, the last one short
+  const torch::Tensor plain = model->forward(batch, {}, true).logits;
+  for (const std::string& layer : model->layers()) {
+    const auto tail = model->split(batch, layer);
+    const torch::Tensor kept = tail->activation();
+    EXPECT_TRUE(torch::equal(tail->logits(kept.contiguous()), plain)) << layer;
+    EXPECT_TRUE(torch::equal(tail->activation(), kept)) << layer;
+  }
+}
+
+TEST_P(ConvFamilies, ReplacingAUnitEqualsAHook) {
+  const auto model = open(weights_file());
+  for (const std::string& layer : layers_) {
+    const auto wanted = expected_.find("unit1:" + layer);
+    if (wanted == expected_.end()) continue;
+    const auto tail = model->split(images_, layer);
+    torch::Tensor replaced = tail->activation().clone();
+    replaced.select(1, 1).fill_(0.5);
+    EXPECT_LT(test::relative_difference(tail->logits(replaced), wanted->second), 1e-5) << layer;
+  }
+}
+
+TEST_P(ConvFamilies, ThreadsChangeNoBit) {
+  const torch::Tensor batch = images_.repeat({5, 1, 1, 1});
+  const auto one = open(weights_file(), 1), three = open(weights_file(), 3);
+  const auto a = one->forward(batch, layers_, true), b = three->forward(batch, layers_, true);
+  EXPECT_TRUE(torch::equal(a.logits, b.logits));
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    EXPECT_TRUE(torch::equal(a.layers[i], b.layers[i])) << layers_[i];
+  EXPECT_EQ(one->fingerprint(), three->fingerprint());
+}
+
+TEST_P(ConvFamilies, APrefixAndAMissingHeadAreNoObstacle) {
+  Tensors body = weights_;
+  for (const char* end : {".weight", ".bias"}) ASSERT_EQ(body.erase(GetParam().head + end), 1u);
+  body["projection.weight"] = torch::zeros({3, 3});
+  const auto model = open(save(body, "net.backbone."));
+  const auto out = model->forward(images_, {layers_.front()}, true);
+  EXPECT_FALSE(out.logits.defined());
+  torch::Tensor found = out.layers[0];
+  const torch::Tensor& wanted = expected_.at("tap:" + layers_.front());
+  EXPECT_LT(test::relative_difference(found.view_as(wanted), wanted), 1e-5);
+  const auto& lines = plugins_.log.lines;
+  EXPECT_TRUE(std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+    return line.find("no logits") != std::string::npos;
+  }));
+}
+
+TEST_P(ConvFamilies, BadWeightsAreRefusedInOneLine) {
+  // Cut off in the middle.
+  const std::string whole = read_file(weights_file());
+  const fs::path cut = folder_ / "cut.safetensors";
+  write_file_atomic(cut, whole.substr(0, whole.size() / 2));
+  refusal_of(cut);
+  // Of another network, and none.
+  refusal_of(fixtures("models/vit.pth"));
+  refusal_of(fixtures("models/images.npy"));
+  // One tensor gone, of another shape, or too much: each is named.
+  const auto victim = std::find_if(weights_.begin(), weights_.end(), [&](const auto& entry) {
+    return entry.second.dim() == 1 && entry.second.is_floating_point() &&
+           entry.first.find(GetParam().head) == std::string::npos;
+  });
+  ASSERT_NE(victim, weights_.end());
+  Tensors spoilt = weights_;
+  spoilt.erase(victim->first);
+  EXPECT_NE(refusal_of(save(spoilt)).find(victim->first), std::string::npos);
+  spoilt[victim->first] = torch::zeros({victim->second.size(0) + 1});
+  EXPECT_NE(refusal_of(save(spoilt)).find(victim->first), std::string::npos);
+  spoilt = weights_;
+  spoilt["intruder.weight"] = torch::zeros({2, 2});
+  EXPECT_NE(refusal_of(save(spoilt)).find("intruder"), std::string::npos);
+  spoilt = weights_;
+  spoilt[victim->first] = torch::full_like(victim->second, NAN);
+  EXPECT_NE(refusal_of(save(spoilt)).find("NaN"), std::string::npos);
+}
+
+TEST_P(ConvFamilies, TensorsOfOtherShapesAreRefusedInOneLine) {
+  // Sizes are read off whatever a name holds: none may do more than end in a refusal.
+  std::size_t at = 0;
+  int wide = 0;
+  for (const auto& [name, tensor] : weights_) {
+    if (!tensor.is_floating_point()) continue;
+    const std::vector<torch::Tensor> shapes{torch::zeros({}), torch::zeros({0}),
+                                            torch::zeros({3, 0, 2, 2}), torch::zeros({1, 1}),
+                                            torch::zeros({1, 1, 1, 1, 1})};
+    std::vector<torch::Tensor> others;
+    others.reserve(2);
+    others.push_back(shapes[++at % shapes.size()]);
+    if (tensor.dim() > 1 && ++wide < 4) {  // networks far larger than the file
+      auto shape = tensor.sizes().vec();
+      shape[0] = 1 << 17;
+      others.push_back(torch::zeros(shape));
+    }
+    for (const torch::Tensor& other : others) {
+      if (other.sizes() == tensor.sizes()) continue;
+      Tensors spoilt = weights_;
+      spoilt[name] = other;
+      const fs::path file = save(spoilt);
+      try {
+        open(file);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::input) << name << ": " << error.what();
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, ConvFamilies, testing::ValuesIn(cases()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace linex
