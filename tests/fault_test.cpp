@@ -27,9 +27,15 @@ class Faults : public SmallRun {
 
   /// Environment that lets the n-th call go wrong; the shim's log is in fault.log.
   std::string fault(const std::string& operation, int n, const std::string& action) const {
-    return "LD_PRELOAD='" LINEX_FAULT_SHIM "' LINEX_FAULT=" + operation + ":" + std::to_string(n) +
-           ":" + action + " LINEX_FAULT_ROOT='" + folder_.string() + "' LINEX_FAULT_LOG='" +
-           log().string() + "'";
+#ifdef __SANITIZE_ADDRESS__
+    // The shim comes before the sanitizer's runtime, on purpose.
+    const std::string sanitizer = "ASAN_OPTIONS=\"$ASAN_OPTIONS:verify_asan_link_order=0\" ";
+#else
+    const std::string sanitizer;
+#endif
+    return sanitizer + "LD_PRELOAD='" LINEX_FAULT_SHIM "' LINEX_FAULT=" + operation + ":" +
+           std::to_string(n) + ":" + action + " LINEX_FAULT_ROOT='" + folder_.string() +
+           "' LINEX_FAULT_LOG='" + log().string() + "'";
   }
   fs::path log() const { return folder_.string() + ".fault"; }
   bool dealt_out() const { return fs::exists(log()); }

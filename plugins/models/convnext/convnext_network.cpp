@@ -188,7 +188,7 @@ class ConvNextBuilder {
     y = net_.channel_linear(block + ".5", y, 4 * width, width);
     net_.aliases({block + ".6", block}, y);
     const auto scale = net_.parameter(name + ".layer_scale", {width, 1, 1});
-    y = net_.add(name + ".stochastic_depth", make_scale(scale.flatten()), {y});
+    y = net_.add(name + ".stochastic_depth", make_channel_scale(scale.flatten()), {y});
     return net_.add(name, make_add(), {y, x});
   }
 
@@ -211,7 +211,7 @@ class ConvNextBuilder {
     y = net_.channel_linear(mlp + "fc2", y, 4 * width, width);
     net_.aliases({mlp + "drop2", name + ".mlp"}, y);
     if (spec_.layer_scale)
-      y = net_.add("", make_scale(net_.parameter(name + ".gamma", {width})), {y});
+      y = net_.add("", make_channel_scale(net_.parameter(name + ".gamma", {width})), {y});
     net_.alias(name + ".drop_path", y);
     return net_.add(name, make_add(), {y, x});
   }

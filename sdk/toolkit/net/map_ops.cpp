@@ -91,7 +91,7 @@ OpPtr make_channel_norm(Tensor weight, Tensor bias, double eps) {
 OpPtr make_channel_linear(Tensor weight, Tensor bias) {
   return std::make_unique<ChannelLinear>(std::move(weight), std::move(bias));
 }
-OpPtr make_scale(Tensor scale) { return std::make_unique<Scale>(scale); }
+OpPtr make_channel_scale(Tensor scale) { return std::make_unique<Scale>(scale); }
 OpPtr make_response_norm(Tensor weight, Tensor bias, double eps) {
   return std::make_unique<ResponseNorm>(std::move(weight), std::move(bias), eps);
 }

@@ -22,7 +22,7 @@ OpPtr make_channel_norm(torch::Tensor weight, torch::Tensor bias, double eps);
 /// y = weight·x + bias for the channels of each position; weight (out, in).
 OpPtr make_channel_linear(torch::Tensor weight, torch::Tensor bias);
 /// Times a constant for each channel; scale (C).
-OpPtr make_scale(torch::Tensor scale);
+OpPtr make_channel_scale(torch::Tensor scale);
 /// ConvNeXt V2's global response normalisation; weight and bias (C).
 OpPtr make_response_norm(torch::Tensor weight, torch::Tensor bias, double eps);
 
