@@ -27,21 +27,29 @@ void read_source(png_structp png, png_bytep to, std::size_t count) {
 [[noreturn]] void on_error(png_structp png, png_const_charp) { png_longjmp(png, 1); }
 void on_warning(png_structp, png_const_charp) {}
 
+/// Owns what libpng allocates; apart from PngFile because that may throw while it is constructed.
+struct PngState {
+  PngState() : png(png_create_read_struct(PNG_LIBPNG_VER_STRING, nullptr, on_error, on_warning)) {
+    if (png) info = png_create_info_struct(png);
+  }
+  ~PngState() { png_destroy_read_struct(&png, &info, nullptr); }
+  PngState(const PngState&) = delete;
+  PngState& operator=(const PngState&) = delete;
+
+  png_structp png;
+  png_infop info = nullptr;
+};
+
 class PngFile {
  public:
   PngFile(const unsigned char* bytes, std::size_t size, const std::string& name)
       : name_(name), source_{bytes, size} {
-    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, nullptr, on_error, on_warning);
-    info_ = png_ ? png_create_info_struct(png_) : nullptr;
     if (!info_) throw std::bad_alloc();
     png_set_user_limits(png_, 0x7fffffff, 0x7fffffff);  // check_image_size() bounds the product
     png_set_read_fn(png_, &source_, read_source);
     if (!read_info()) throw damaged();
     check_image_size(width(), height(), name_);
   }
-  ~PngFile() { png_destroy_read_struct(&png_, &info_, nullptr); }
-  PngFile(const PngFile&) = delete;
-  PngFile& operator=(const PngFile&) = delete;
 
   std::int64_t width() const { return png_get_image_width(png_, info_); }
   std::int64_t height() const { return png_get_image_height(png_, info_); }
@@ -90,8 +98,9 @@ class PngFile {
 
   const std::string& name_;
   Source source_;
-  png_structp png_ = nullptr;
-  png_infop info_ = nullptr;
+  PngState state_;
+  png_structp png_ = state_.png;
+  png_infop info_ = state_.info;
 };
 
 void as_rgb(png_structp png) {
