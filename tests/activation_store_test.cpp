@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/run/host_context.hpp"
+#include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/data/activation_store.hpp"
@@ -77,15 +78,12 @@ class Toy final : public TargetModel {
   bool broken_ = false;
 };
 
-class ActivationStore : public ::testing::Test {
+class ActivationStore : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_store_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
     run_.cache = folder_;
     at::set_num_threads(1);  // forked children have no other threads
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   Activations extract(bool half = false, const std::vector<std::string>& layers = {"map"},
                       Pool pool = Pool::avg) {
@@ -100,7 +98,6 @@ class ActivationStore : public ::testing::Test {
     return files;
   }
 
-  fs::path folder_;
   RunSettings run_;
   Recorder log_;
   Toy model_;

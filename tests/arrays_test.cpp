@@ -2,11 +2,11 @@
 #include "toolkit/checkpoint/arrays.hpp"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <fstream>
 
+#include "folder_test.hpp"
 #include "linex/labeler.hpp"
 #include "linex/model.hpp"
 #include "tests/test_models.hpp"
@@ -48,19 +48,7 @@ std::string raw(const std::vector<T>& values, bool swapped = false) {
   return bytes;
 }
 
-class Arrays : public testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_arrays_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  std::string write(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return (folder_ / name).string();
-  }
-  fs::path folder_;
-};
+using Arrays = FolderTest;
 
 TEST_F(Arrays, NpyInEveryOrderAndRealType) {
   const torch::Tensor wanted = torch::tensor({{1.F, 2.F, 3.F}, {-4.F, 5.F, 6.F}});

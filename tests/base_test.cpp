@@ -1,12 +1,12 @@
 // Base helpers: files from outside are hostile, numbers keep their bits.
 #include <gtest/gtest.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <fstream>
 #include <numeric>
 #include <random>
 
+#include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/files.hpp"
@@ -21,19 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Base : public ::testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_base_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path write(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
-  fs::path folder_;
-};
+using Base = FolderTest;
 
 std::string message_of(const std::function<void()>& work) {
   try {

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <opencv2/imgcodecs.hpp>
 
+#include "folder_test.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
@@ -19,11 +20,9 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Two recorded "networks" of known truth, each with a dead unit.
-class Benchmark : public ::testing::Test {
+class Benchmark : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_benchmark_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
     torch::manual_seed(5);
     const auto presence = (torch::rand({500, 8}) < 0.3).to(torch::kFloat32);
     std::string names;
@@ -43,11 +42,7 @@ class Benchmark : public ::testing::Test {
             "unit,description\n0,thing 0\n1,thing 1\n2,thing 5\n3,thing 3\n");
     write("benchmark.ini", kConfiguration);
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
-  void write(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-  }
   int run(const std::string& arguments) {
     const int status = std::system((command(arguments) + " >out.txt 2>error.txt").c_str());
     out_ = read_file(folder_ / "out.txt");
@@ -84,7 +79,6 @@ solver = linear
 [method published]
 file = given-{network}.csv
 )";
-  fs::path folder_;
   std::string out_, error_;
 };
 

@@ -8,6 +8,7 @@
 
 #include "core/run/benchmark_page.hpp"
 #include "core/run/benchmark_table.hpp"
+#include "folder_test.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
@@ -145,10 +146,10 @@ TEST(BenchmarkTable, ScoresOfAnyNameAndTheirIntervalsSurviveTheFile) {
   made.scores[0].low = {0.125, kNone};
   made.scores[0].high = {0.5, kNone};
   made.scores.push_back({"inverse auprc", true, {0.75, 1}, {Status::ok, Status::ok}, {}, {}});
-  const auto path = std::filesystem::temp_directory_path() / "linex_benchmark_table.csv";
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "explanations.csv";
   write_explanations(path, {made.explanations, {"l", "l"}, made.scores});
   const auto back = read_explanations(path);
-  std::filesystem::remove(path);
   ASSERT_EQ(back.scores.size(), 2U);
   EXPECT_EQ(back.scores[0].name, "sim correlation");
   EXPECT_EQ(back.scores[0].low[0], 0.125);

@@ -1,10 +1,10 @@
 // Checkpoints as training scripts write them: prefixes, several states, other heads, weights in
 // other forms. The network is always the same tiny ResNet.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <fstream>
 
+#include "folder_test.hpp"
 #include "linex/model.hpp"
 #include "tests/test_models.hpp"
 #include "tests/test_plugins.hpp"
@@ -24,11 +24,9 @@ using test::input_error_of;
 using Dict = CheckpointNode::Dict;
 using Tensors = std::map<std::string, torch::Tensor>;
 
-class Checkpoints : public testing::Test {
+class Checkpoints : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_checkpoints_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
     plain_ = load_weights(fixtures("models/resnet_basic.pth")).tensors;
     body_ = plain_;
     body_.erase("fc.weight");
@@ -36,7 +34,6 @@ class Checkpoints : public testing::Test {
     images_ = map_npy(fixtures("models/images.npy"));
     wanted_ = map_npy(fixtures("models/resnet_basic.layer3.npy"));
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   static Dict dict(const Tensors& tensors, const std::string& prefix = "") {
     Dict entries;
@@ -76,7 +73,6 @@ class Checkpoints : public testing::Test {
     return changed;
   }
 
-  fs::path folder_;
   Tensors plain_, body_;
   torch::Tensor images_, wanted_;
   test::Plugins plugins_;

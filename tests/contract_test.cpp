@@ -1,13 +1,13 @@
 // The contract's own arithmetic: which columns are read, what a solver is given, abilities by name,
 // fingerprints of labelers.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "core/plugin/guarded.hpp"
 #include "core/plugin/plugin_guard.hpp"
+#include "folder_test.hpp"
 #include "linex/ability.hpp"
 #include "linex/pixel_labels.hpp"
 #include "linex/plugin.hpp"
@@ -223,18 +223,10 @@ TEST(Ability, LinexsOwnAreGuardedAndOthersPass) {
 
 // ---- fingerprints -------------------------------------------------------------------------------
 
-class Fingerprint : public ::testing::Test {
+class Fingerprint : public FolderTest {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_contract_" + std::to_string(::getpid()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   std::string write(const std::string& name, const std::string& content) const {
-    fs::create_directories((folder_ / name).parent_path());
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return (folder_ / name).string();
+    return FolderTest::write(name, content).string();
   }
   std::string write(const std::string& name, const torch::Tensor& matrix) const {
     write_npy(folder_ / name, matrix);
@@ -244,7 +236,6 @@ class Fingerprint : public ::testing::Test {
     return plugins_.make<ConceptLabeler>(labeler, options)->fingerprint();
   }
 
-  fs::path folder_;
   test::Plugins plugins_;
 };
 

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -14,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "toolkit/data/dataset.hpp"
 
@@ -28,22 +28,13 @@ struct Lines : Logger {
   std::vector<std::string> warnings, told;
 };
 
-class DataTest : public ::testing::Test {
+class DataTest : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_data_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
     options_.threads = 2;
     options_.log = &log_;
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
-  /// Writes a file below folder_, making its parents.
-  fs::path write(const fs::path& name, const std::string& content) {
-    fs::create_directories((folder_ / name).parent_path());
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
   /// A PNG of one colour.
   fs::path paint(const fs::path& name, int grey, int height = 8, int width = 8) {
     fs::create_directories((folder_ / name).parent_path());
@@ -61,7 +52,6 @@ class DataTest : public ::testing::Test {
 
   Lines log_;
   DataOptions options_;
-  fs::path folder_;
 };
 
 /// What of Error, in one line; "no error" where there was none.

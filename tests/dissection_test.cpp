@@ -1,7 +1,6 @@
 // Network Dissection against its definition, one pixel at a time: on random maps and labels, on the
 // embedded world's masks and on CamVid.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <array>
 #include <cstdlib>
@@ -9,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "folder_test.hpp"
 #include "host/demo/trained_world.hpp"
 #include "host/demo/world.hpp"
 #include "linex/error.hpp"
@@ -200,8 +200,8 @@ TEST(NetDissect, TallyHasThePublishedColumnsAndIsReadBack) {
   const auto names = labels.pixel_labels();
   const auto matches =
       match_units(tally_pixels(maps, labels, {0.97, QuantileMethod::exact}), names);
-  const fs::path file =
-      fs::temp_directory_path() / ("tally_" + std::to_string(::getpid()) + ".csv");
+  const TemporaryFolder folder;
+  const fs::path file = folder.path() / "tally.csv";
   write_tally(file, first_numbers(6), matches, names);
   const auto back = read_explanation_table(file);
   EXPECT_EQ(back.layout, ExplanationLayout::tally);
@@ -216,7 +216,6 @@ TEST(NetDissect, TallyHasThePublishedColumnsAndIsReadBack) {
     EXPECT_LE(score, last);
     last = score;
   }
-  fs::remove(file);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -237,11 +236,9 @@ class FolderLabels final : public PixelLabels {
 };
 
 /// Real files, and the network that linex demo trains, after less training.
-class Embedded : public ::testing::Test {
+class Embedded : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_dissection_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
     WorldNetworkOptions options;
     options.world.images = 300;
     options.train.epochs = 1;
@@ -249,14 +246,12 @@ class Embedded : public ::testing::Test {
     network_ =
         std::make_unique<ImageModel>(build_resnet(infer_resnet(state), state), context().run());
   }
-  void TearDown() override { fs::remove_all(folder_); }
   static std::shared_ptr<const DataSet> open(const fs::path& root, std::int64_t limit = 0) {
     DataOptions options;
     options.limit = limit;
     options.root = root;
     return open_data_set(options);
   }
-  fs::path folder_;
   std::unique_ptr<ImageModel> network_;
 };
 

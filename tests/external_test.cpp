@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "core/plugin/option_schema.hpp"
+#include "folder_test.hpp"
 #include "linex/conformance.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
@@ -78,20 +79,13 @@ TEST(FreeOptions, GoToThePluginsThatTakeThem) {
 
 // ------------------------------------------------------------------------------------- exchange
 
-class Folder : public ::testing::Test {
+class Folder : public FolderTest {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_external_" + std::to_string(::getpid()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    settings_.cache = folder_ / "cache";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
+  void SetUp() override { settings_.cache = folder_ / "cache"; }
   static std::size_t entries(const fs::path& folder) {
     return static_cast<std::size_t>(
         std::distance(fs::directory_iterator(folder), fs::directory_iterator{}));
   }
-  fs::path folder_;
   RunSettings settings_;
 };
 

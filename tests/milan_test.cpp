@@ -1,12 +1,12 @@
 // MILAN's parts against obvious loops on random weights, its file format, and what it learns.
 #include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
 #include <map>
 
+#include "folder_test.hpp"
 #include "linex/conformance.hpp"
 #include "linex/error.hpp"
 #include "plugins/solvers/milan/beam_search.hpp"
@@ -319,12 +319,8 @@ TEST(Words, AreSplitAndJoined) {
   EXPECT_EQ(words.encode("a a a a", 2), (std::vector<std::int64_t>{0, 0, words.stop()}));
 }
 
-class MilanFiles : public ::testing::Test {
+class MilanFiles : public FolderTest {
  protected:
-  void SetUp() override {
-    file_ = fs::temp_directory_path() / ("linex_milan_" + std::to_string(::getpid()) + ".pth");
-  }
-  void TearDown() override { fs::remove(file_); }
   static Milan small_milan() {
     Milan milan;
     milan.vocabulary = Vocabulary({"a", "b", "c", "d", "e"});
@@ -334,7 +330,7 @@ class MilanFiles : public ::testing::Test {
     milan.feature_layers = {"conv1", "layer4"};
     return milan;
   }
-  fs::path file_;
+  const fs::path file_ = folder_ / "milan.pth";
 };
 
 TEST_F(MilanFiles, RoundTrip) {

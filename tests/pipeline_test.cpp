@@ -1,7 +1,6 @@
 // Explanation files, the resume journal, unit ranges and simulation.
 #include <gtest/gtest.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -9,6 +8,7 @@
 
 #include "core/run/journal.hpp"
 #include "core/run/units.hpp"
+#include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
@@ -19,19 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Pipeline : public ::testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_pipeline_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path write(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
-  fs::path folder_;
-};
+using Pipeline = FolderTest;
 
 Explanation linear(std::int64_t unit, std::vector<Term> terms, double bias = 0) {
   Explanation explanation;

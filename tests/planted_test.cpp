@@ -3,7 +3,6 @@
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +10,7 @@
 #include <numeric>
 #include <set>
 
+#include "folder_test.hpp"
 #include "host/demo/trained_world.hpp"
 #include "host/demo/world.hpp"
 #include "host/demo/world_milan.hpp"
@@ -161,17 +161,15 @@ class WorldLabels final : public PixelLabels, public Presence {
 class Planted : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    const fs::path cache =
-        fs::temp_directory_path() / ("linex_planted_" + std::to_string(::getpid()));
+    const TemporaryFolder cache;
     context_ = new conformance::TestContext(probe_test::context());
     // Less training, and its features do not tell the shapes apart, which MILAN then cannot name.
     WorldNetworkOptions trained;
     trained.world.images = 3200;
     trained.train.epochs = 8;
-    auto state = load_weights(world_network(trained, cache, *context_));
+    auto state = load_weights(world_network(trained, cache.path(), *context_));
     auto features =
         std::make_unique<ImageModel>(build_resnet(infer_resnet(state), state), context_->run());
-    fs::remove_all(cache);
 
     world_ = new std::shared_ptr<const World>(std::make_shared<World>(WorldOptions{kImages}));
     const auto attributes = static_cast<std::int64_t>(names().size());

@@ -1,6 +1,5 @@
 // Quantiles, unit maps, exemplars and files of labelled pixels against slow, obvious versions.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -9,6 +8,7 @@
 #include <opencv2/imgcodecs.hpp>
 #include <set>
 
+#include "folder_test.hpp"
 #include "linex/conformance.hpp"
 #include "linex/error.hpp"
 #include "plugins/labelers/segmentation/segmentation.hpp"
@@ -133,9 +133,8 @@ TEST(UnitMaps, AreKeptWhereTheyFit) {
 TEST(Exemplars, AreTheTopImagesAndTheirLevel) {
   SmallNetwork network(6);
   const auto images = std::make_shared<RandomImages>(40, 32, 32);
-  const fs::path cache =
-      fs::temp_directory_path() / ("linex_exemplars_" + std::to_string(::getpid()));
-  const auto where = context(1LL << 30, 2, cache);
+  const TemporaryFolder cache;
+  const auto where = context(1LL << 30, 2, cache.path());
   UnitMaps maps(network, images, "conv", first_numbers(6), where);
   const auto found = find_exemplars(maps, {4, 0.99, QuantileMethod::exact});
 
@@ -160,7 +159,6 @@ TEST(Exemplars, AreTheTopImagesAndTheirLevel) {
   const auto cached = find_exemplars(same, {4, 0.99, QuantileMethod::exact});
   EXPECT_EQ(network.passes, passes + 1);  // the one image that tells the shape
   EXPECT_TRUE(torch::equal(cached.maps, found.maps) && torch::equal(cached.rows, found.rows));
-  fs::remove_all(cache);
 }
 
 TEST(Exemplars, MaskIsGridSamplesWithZerosOutside) {
@@ -173,11 +171,10 @@ TEST(Exemplars, MaskIsGridSamplesWithZerosOutside) {
   EXPECT_FALSE(exemplar_mask(map, 0.57F, 4, 4)[1][1].item<bool>());
 }
 
-class BrodenFolder : public ::testing::Test {
+class BrodenFolder : public FolderTest {
  protected:
   void SetUp() override {
-    root_ = fs::temp_directory_path() / ("linex_broden_" + std::to_string(::getpid()));
-    fs::create_directories(root_ / "images/a");
+    fs::create_directories(folder_ / "images/a");
     write("category.csv",
           "name,first,last,count,frequency\nobject,0,1,2,2\ncolor,0,1,1,1\n"
           "scene,0,1,1,1\n");
@@ -194,15 +191,10 @@ class BrodenFolder : public ::testing::Test {
     write("images/a/x.ppm",
           std::string("P6\n2 2\n255\n") + std::string("\x01\0\0\x2c\x01\0\0\0\0\x02\0\0", 12));
   }
-  void TearDown() override { fs::remove_all(root_); }
-  void write(const std::string& name, const std::string& content) {
-    std::ofstream(root_ / name, std::ios::binary) << content;
-  }
-  fs::path root_;
 };
 
 TEST_F(BrodenFolder, IsRead) {
-  const auto broden = open_broden(root_, {});
+  const auto broden = open_broden(folder_, {});
   const auto& labels = broden->labels();
   ASSERT_EQ(labels.size(), 4U);
   EXPECT_EQ(labels[1].name, "black-c");
@@ -213,21 +205,21 @@ TEST_F(BrodenFolder, IsRead) {
   ASSERT_EQ(maps.maps.size(), 1U);
   EXPECT_TRUE(torch::equal(maps.maps[0], torch::tensor({{0, 2}, {-1, 1}}, torch::kInt32)));
   EXPECT_EQ(broden->label_maps("images/a/x.jpg").whole.size(), 2U);
-  EXPECT_EQ(open_broden(root_, {"object"})->labels().size(), 3U);
+  EXPECT_EQ(open_broden(folder_, {"object"})->labels().size(), 3U);
 }
 
 TEST_F(BrodenFolder, DefectsAreNamed) {
   const auto message = [&](const char* file, const std::string& content) {
     write(file, content);
     try {
-      open_broden(root_, {})->label_maps("a/x.jpg");
+      open_broden(folder_, {})->label_maps("a/x.jpg");
     } catch (const Error& error) {
       return std::string(error.what());
     }
     return std::string("no error");
   };
-  EXPECT_THROW(open_broden(root_, {"objects"}), Error);
-  EXPECT_THROW(open_broden(root_, {})->label_maps("b.jpg"), Error);
+  EXPECT_THROW(open_broden(folder_, {"objects"}), Error);
+  EXPECT_THROW(open_broden(folder_, {})->label_maps("b.jpg"), Error);
   EXPECT_NE(message("index.csv",
                     "image,split,ih,iw,sh,sw,color,object,scene\n"
                     "a/x.jpg,train,4,4,3,2,,a/x.ppm,\n")
@@ -250,15 +242,15 @@ TEST_F(BrodenFolder, DefectsAreNamed) {
 TEST_F(BrodenFolder, LabelMapsSayWhatLooksLikeAMask) {
   write("names.txt", "other\nred\n");
   const auto map = [&](const char* name, int value) {
-    fs::create_directories(root_ / "maps");
+    fs::create_directories(folder_ / "maps");
     cv::Mat image(3, 4, CV_8UC1, cv::Scalar(0));
     image.at<std::uint8_t>(1, 2) = static_cast<std::uint8_t>(value);
-    cv::imwrite((root_ / "maps" / name).string(), image);
+    cv::imwrite((folder_ / "maps" / name).string(), image);
   };
   map("a.png", 255);
   map("b.png", 0);
   map("c.png", 1);
-  const auto maps = open_label_maps({root_ / "maps"}, root_ / "names.txt", {});
+  const auto maps = open_label_maps({folder_ / "maps"}, folder_ / "names.txt", {});
   EXPECT_EQ(maps->label_maps("a.jpg").maps[0].min().item<int>(), -1);
   maps->label_maps("b.jpg");
   EXPECT_NE(maps->complaint().find("0 or 255, as in binary masks, and 255 means 'no label'"),

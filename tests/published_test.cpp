@@ -1,12 +1,12 @@
 // Published explanation files: read, written again, and the figures they are known by.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <set>
 
+#include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/mojibake.hpp"
@@ -19,21 +19,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Published : public ::testing::Test {
+class Published : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_published_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
     if (const char* shared = std::getenv("LINEX_SHARED"))
       if (fs::exists(fs::path(shared) / "data/published"))
         published_ = fs::path(shared) / "data/published";
   }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path write(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
-  fs::path folder_, published_;
+  fs::path published_;
 };
 
 const ScoreColumn& score(const ExplanationFile& file, const std::string& name) {

@@ -1,6 +1,5 @@
 // The report: what its files hold, and how it behaves in a real browser where there is one.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstdio>
@@ -14,6 +13,7 @@
 #include "core/report/unit_images.hpp"
 #include "core/run/benchmark_page.hpp"
 #include "core/run/host_context.hpp"
+#include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/random.hpp"
@@ -79,17 +79,14 @@ class Colours final : public ConceptLabeler {
   std::shared_ptr<const DataSet> data_;
 };
 
-class ReportTest : public ::testing::Test {
+class ReportTest : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_report_" + std::to_string(::getpid()));
-    fs::remove_all(folder_);
     run_.threads = 2;
     context_ = std::make_unique<HostContext>(OptionValues{}, run_, log_, true);
     data_ = std::make_shared<Squares>(120);
     colours_ = std::make_unique<Colours>(data_);
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   /// `units` units that two methods explain; unit 3 is dead, the second method lacks unit 5.
   Report report(std::int64_t units) {
@@ -160,7 +157,6 @@ class ReportTest : public ::testing::Test {
   }
   std::string log_of_browser() const { return read_file(folder_ / "log"); }
 
-  fs::path folder_;
   Quiet log_;
   RunSettings run_;
   std::unique_ptr<HostContext> context_;
@@ -405,8 +401,8 @@ TEST(InWords, WeightsOfAnyScaleCanBeRead) {
 
 TEST(PageScript, ValuesUnderNode) {
   if (std::system("command -v node >/dev/null 2>&1") != 0) GTEST_SKIP() << "no node";
-  const fs::path file =
-      fs::temp_directory_path() / ("linex_values_" + std::to_string(::getpid()) + ".js");
+  const TemporaryFolder folder;
+  const fs::path file = folder.path() / "values.js";
   const char* const checks = R"js(
 const same = (got, want) => {
   if (JSON.stringify(got) !== JSON.stringify(want)) { console.log(`${JSON.stringify(got)} is not ${JSON.stringify(want)}`); process.exitCode = 1; }
@@ -439,7 +435,6 @@ same(jitter([null, null]), [0, 0]);
   write_file_atomic(file,
                     read_file(fs::path(LINEX_SOURCE_DIR) / "core/report/page/values.js") + checks);
   EXPECT_EQ(std::system(("node '" + file.string() + "' >&2").c_str()), 0);
-  fs::remove(file);
 }
 
 /// The first browser found, or "".

@@ -1,7 +1,6 @@
 // Runs as library calls: what is refused before work, what a run finds, says and remembers.
 #include <gtest/gtest.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
@@ -14,6 +13,7 @@
 #include "core/run/outcome.hpp"
 #include "core/run/run.hpp"
 #include "core/run/run_key.hpp"
+#include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "test_plugins.hpp"
 #include "toolkit/base/files.hpp"
@@ -25,15 +25,11 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-class Run : public ::testing::Test {
+class Run : public FolderTest {
  protected:
   static constexpr std::int64_t kRows = 400;
 
   void SetUp() override {
-    folder_ = fs::temp_directory_path() /
-              ("linex_run_" + std::to_string(::getpid()) + "_" +
-               ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::create_directories(folder_);
     torch::manual_seed(7);
     presence_ = (torch::rand({kRows, 6}) < 0.3).to(torch::kFloat32);
     // Units 0 to 2 are their own concepts; column 2 is the second "a" of dup.txt.
@@ -45,12 +41,7 @@ class Run : public ::testing::Test {
     write("names.txt", "a\nb\nc\nd\ne\nf\n");
     write("dup.txt", "a\nb\na\nd\ne\nf\n");
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
-  std::string write(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return (folder_ / name).string();
-  }
   std::string file(const std::string& name) const { return (folder_ / name).string(); }
 
   Sections recorded(const std::string& names = "names.txt") const {
@@ -79,7 +70,6 @@ class Run : public ::testing::Test {
     return result;
   }
   PluginRegistry registry_{search()};
-  fs::path folder_;
   torch::Tensor presence_, activations_;
 };
 

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -12,6 +11,7 @@
 #include <fstream>
 #include <string>
 
+#include "folder_test.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 
@@ -22,16 +22,11 @@ struct Ended {
   std::string out, error;
 };
 
-class SmallRun : public ::testing::Test {
+class SmallRun : public FolderTest {
  protected:
   static constexpr std::int64_t kRows = 60, kConcepts = 5, kUnits = 3;
 
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("linex_small_" + std::to_string(::getpid()) + "_" +
-               ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
     torch::manual_seed(5);
     const auto presence = (torch::rand({kRows, kConcepts}) < 0.4).to(torch::kFloat32);
     auto activations = 0.05 * torch::randn({kRows, kUnits});
@@ -40,13 +35,6 @@ class SmallRun : public ::testing::Test {
     write_npy(folder_ / "A.npy", activations);
     write_npy(folder_ / "P.npy", presence);
     write("names.txt", "red\ngreen\nblue\nround\nsquare\n");
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::filesystem::path write(const std::string& name, const std::string& content) const {
-    std::filesystem::create_directories((folder_ / name).parent_path());
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
   }
 
   /// `environment` stands before the binary, `redirections` after the arguments.
@@ -81,7 +69,6 @@ class SmallRun : public ::testing::Test {
       "--model.plugin=recorded --model.activations=A.npy --labeler.plugin=recorded "
       "--labeler.concepts=P.npy --labeler.names=names.txt --run.log-level=warning ";
   const std::string recorded_ = with_report_ + "--run.report=none ";
-  std::filesystem::path folder_;
 };
 
 }  // namespace linex

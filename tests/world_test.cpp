@@ -2,13 +2,13 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <torch/types.h>
-#include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/run/host_context.hpp"
+#include "folder_test.hpp"
 #include "host/demo/render.hpp"
 #include "host/demo/trained_world.hpp"
 #include "host/demo/world.hpp"
@@ -25,15 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class EmbeddedWorld : public ::testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("linex_world_" + std::to_string(::getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
-};
+using EmbeddedWorld = FolderTest;
 
 TEST_F(EmbeddedWorld, IsReadBackAsItIsKnown) {
   const World world({120, 32, 5});
