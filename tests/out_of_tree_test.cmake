@@ -86,7 +86,7 @@ set(files ${WORK}/build/files)
 # skipped that its CHECK arguments do not state.
 run(check COMMAND ${CMAKE_CTEST_COMMAND} --test-dir ${WORK}/build --verbose OUTPUT out)
 require_match("${out}" "100% tests passed, 0 tests failed out of 8")
-foreach(plugin IN ITEMS model/tiny_net model/convnext labeler/main_colours labeler/word_colour
+foreach(plugin IN ITEMS model/tiny_net model/small_convnext labeler/main_colours labeler/word_colour
                         solver/nearest_concept solver/count_threads evaluator/sim_error
                         evaluator/linear_share)
   set(skips 0)
@@ -102,7 +102,7 @@ endforeach()
 
 set(ENV{LINEX_PLUGIN_PATH} ${WORK}/build/${LIBDIR}/linex/plugins)
 run(list COMMAND ${linex} list OUTPUT out)
-foreach(name IN ITEMS tiny_net main_colours nearest_concept sim_error convnext word_colour
+foreach(name IN ITEMS tiny_net main_colours nearest_concept sim_error small_convnext word_colour
                       linear_share linear clip)
   require_match("${out}" "  ${name} ")
 endforeach()
@@ -153,7 +153,7 @@ set(words --labeler.plugin=word_colour --labeler.weights=${files}/word_colour.pt
     --labeler.concepts=${files}/concepts.txt)
 set(blocks features.1.0 features.1.1 features.3.0)
 list(JOIN blocks "," layers)
-run(explain COMMAND ${linex} explain ${pictures} ${words} --model.plugin=convnext
+run(explain COMMAND ${linex} explain ${pictures} ${words} --model.plugin=small_convnext
     --model.weights=${files}/convnext.pt --model.resize=32 --model.crop=32 --model.layer=${layers}
     --run.units=0:3 --evaluator.plugin=simulation_ablation --run.out=${WORK}/convnext)
 set(row 0)

@@ -1,4 +1,5 @@
 // ConvNeXt (Liu et al. 2022) from torchvision's weights, of any depth and width.
+// Its name is not that of the plugin in the box, which linex would find as well.
 #include <linex/plugin.hpp>
 
 #include "toolkit/net/builder.hpp"
@@ -146,7 +147,7 @@ class ConvNextModel final : public linex::ImageModel {
       linex::kStateOption});
 
   explicit ConvNextModel(const linex::PluginContext& context)
-      : ImageModel(build(context), context, "convnext") {}
+      : ImageModel(build(context), context, "small_convnext") {}
 
  private:
   static linex::BuiltNetwork build(const linex::PluginContext& context) {
@@ -158,4 +159,4 @@ class ConvNextModel final : public linex::ImageModel {
 
 }  // namespace
 
-LINEX_MODEL_PLUGIN(ConvNextModel, "convnext", "0.1.0", "ConvNeXt, from torchvision's weights")
+LINEX_MODEL_PLUGIN(ConvNextModel, "small_convnext", "0.1.0", "ConvNeXt, from torchvision's weights")
