@@ -5,6 +5,7 @@
 #include <random>
 
 #include "linex/error.hpp"
+#include "toolkit/math/best_subset.hpp"
 #include "toolkit/math/kernels.hpp"
 #include "toolkit/math/least_squares.hpp"
 #include "toolkit/math/linear_explanations.hpp"
@@ -666,6 +667,90 @@ TEST(Search, FrontierIsWhatOtherPricesGive) {
   selections.clear();
   explain(*fitted.regression, *fitted.validation, world.names, 0, 16, options, 1, &selections);
   EXPECT_TRUE(frontier(selections, 0.03).empty());
+}
+
+/// Of all sets of `count` independent terms, the most that one explains.
+double by_brute_force(const Gram& gram, const double* q, std::int64_t count,
+                      std::vector<std::int64_t>& terms, std::int64_t from = 0) {
+  if (static_cast<std::int64_t>(terms.size()) == count)
+    return least_squares(gram, q, terms).explained;
+  double best = 0;
+  for (std::int64_t j = from; j < gram.size(); ++j) {
+    terms.push_back(j);
+    best = std::max(best, by_brute_force(gram, q, count, terms, j + 1));
+    terms.pop_back();
+  }
+  return best;
+}
+
+TEST(BestSubset, EqualsBruteForce) {
+  std::mt19937_64 random(60);
+  int swap_fell_short = 0, bounded = 0;
+  for (int problem = 0; problem < 200; ++problem) {
+    const std::int64_t length = 1 + problem % 4;
+    const std::int64_t concepts = 4 + static_cast<std::int64_t>(random() % 37);  // up to 40
+    const bool singular = problem % 5 == 0;
+    torch::Tensor x =
+        gaussian(120, concepts, 2000 + problem) +
+        1.5 * gaussian(120, 2, 3000 + problem).mm(gaussian(2, concepts, 4000 + problem));
+    if (singular) x.select(1, concepts - 1).copy_(x.select(1, 0));
+    x = (x - x.mean(0)) / x.std(0);
+    torch::Tensor y = gaussian(120, 1, 5000 + problem);
+    for (int t = 0; t < 4; ++t)
+      y.select(1, 0) +=
+          x.select(1, static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(concepts))) *
+          (t % 2 ? 1 : -1);
+    y = (y - y.mean()) / y.std();
+    const torch::Tensor exact = x.to(torch::kDouble);
+    const torch::Tensor matrix = (exact.t().mm(exact) / 120).to(torch::kFloat32).contiguous();
+    const torch::Tensor q = y.to(torch::kDouble).t().mm(exact).div(120).contiguous();
+    const Gram gram(matrix);
+    const double diagonal = 119.0 / 120;
+    std::vector<std::int64_t> scratch, known;
+    for (std::int64_t j = 0; j < length; ++j) known.push_back(j);
+    const double expected = by_brute_force(gram, q.data_ptr<double>(), length, scratch);
+    BestSubset subsets(gram, q.data_ptr<double>(), diagonal, diagonal);
+    const SubsetFound found = subsets.find(length, known, 1LL << 40);
+    EXPECT_TRUE(found.certified);
+    EXPECT_EQ(static_cast<std::int64_t>(found.terms.size()), length);
+    EXPECT_NEAR(found.explained, expected, 2e-6) << problem << ": " << length << " of " << concepts;
+    EXPECT_NEAR(least_squares(gram, q.data_ptr<double>(), found.terms).explained, found.explained,
+                1e-12);
+    EXPECT_GE(found.bound, expected - 1e-9);
+    EXPECT_LT(found.bound, expected + 1e-5);
+    // Ended at once, the bound still holds.
+    const SubsetFound ended = subsets.find(length, known, length == 1 ? 0 : 3);
+    EXPECT_GE(ended.bound, expected - 1e-9);
+    bounded += !ended.certified;
+    swap_fell_short += ended.explained < expected - 1e-6;
+  }
+  EXPECT_GT(bounded, 100);
+  EXPECT_GT(swap_fell_short, 0);  // otherwise the test above is no test
+}
+
+TEST(Search, ExactIsNoWorseThanSwapAndSaysSo) {
+  const World world(700, 60, 16, 46);
+  Fitted fitted(world);
+  LinearOptions options;
+  std::vector<Selection> swap, exact, hurried;
+  explain(*fitted.regression, *fitted.validation, world.names, 0, 16, options, 1, &swap);
+  options.search.kind = SearchKind::exact;
+  options.search.exact_scans = 1LL << 40;
+  explain(*fitted.regression, *fitted.validation, world.names, 0, 16, options, 2, &exact);
+  options.search.exact_scans = 2;
+  explain(*fitted.regression, *fitted.validation, world.names, 0, 16, options, 1, &hurried);
+  for (std::size_t k = 0; k < swap.size(); ++k) {
+    ASSERT_EQ(exact[k].lengths.size(), swap[k].lengths.size());
+    for (std::size_t l = 0; l < swap[k].lengths.size(); ++l) {
+      const LengthFound &proven = exact[k].lengths[l], &tried = swap[k].lengths[l];
+      EXPECT_TRUE(proven.certified);
+      EXPECT_EQ(proven.by_swap, tried.train);
+      EXPECT_GE(proven.train, tried.train);
+      EXPECT_GE(proven.bound, proven.train);
+      EXPECT_NEAR(proven.bound, proven.train, 1e-5);
+      EXPECT_GE(hurried[k].lengths[l].bound, proven.train - 1e-9);
+    }
+  }
 }
 
 // ---- the whole ----------------------------------------------------------------------------------

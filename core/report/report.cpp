@@ -41,14 +41,18 @@ std::vector<std::string> score_names(const Report& report) {
 }
 
 /// [terms, bias, text, status, validation correlation, scores, intervals]; the page knows this
-/// order. An interval is [low, high] or null.
+/// order. A term is [concept, weight] and, where it is known, how often it comes back. An interval
+/// is [low, high] or null.
 ReportJson method_json(const ReportMethod& method, std::size_t at,
                        const std::vector<std::string>& scores) {
   const Explanation& explanation = method.explanations[at];
   ReportJson terms = ReportJson::array(), values = ReportJson::array(),
              intervals = ReportJson::array();
-  for (const auto& term : explanation.terms)
+  for (const auto& term : explanation.terms) {
     terms.push_back({term.concept_name, report_number(term.weight)});
+    const auto found = method.frequency.find({explanation.unit, term.concept_name});
+    if (found != method.frequency.end()) terms.back().push_back(report_number(found->second));
+  }
   for (const auto& name : scores) {
     double value = kNone;
     ReportJson interval;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "linex/context.hpp"
@@ -22,6 +23,8 @@ struct ReportMethod {
   std::vector<Explanation> explanations;
   std::vector<ScoreColumn> scores;      ///< over explanations
   ConceptLabeler* simulator = nullptr;  ///< attached; null = no predicted activations
+  /// Share of resamples in which a term came back, by unit and term; empty where nobody looked.
+  std::map<std::pair<std::int64_t, std::string>, double> frequency = {};
 };
 
 struct ReportLayer {

@@ -71,6 +71,29 @@ std::string length_text(const RunSummary& summary, const Places& places) {
   return lengths.empty() ? "" : format("%-24s ", "length") + in_text(mean_sem(lengths)) + "\n";
 }
 
+/// What the solver says about how far to trust the means; empty where it does not.
+std::string trust_text(const RunSummary& summary, const std::string& layer) {
+  const auto figures = summary.layer_figures.find(layer);
+  if (figures == summary.layer_figures.end()) return "";
+  const auto figure = [&](const char* name) {
+    const auto found = figures->second.find(name);
+    return found == figures->second.end() ? kNone : found->second;
+  };
+  std::string text;
+  if (const double share = figure("exact/share certified"); std::isfinite(share))
+    text += format("%-24s ", "certified best") +
+            format("%.1f %%  (mean gap of the others %.4f)\n", 100 * share,
+                   share < 1 ? figure("exact/mean gap") / (1 - share) : 0.0);
+  if (const double jaccard = figure("mean_stability"); std::isfinite(jaccard))
+    text += format("%-24s ", "stability") + format("%.4f  (Jaccard index of resamples)\n", jaccard);
+  if (const double floor = figure("noise floor/sim correlation"); std::isfinite(floor))
+    text += format("%-24s ", "noise floor") +
+            format("%.4f ± %.4f  (n = %.0f of %.0f shuffled units)\n", floor,
+                   figure("noise floor/sem sim correlation"), figure("noise floor/explained"),
+                   figure("noise floor/units"));
+  return text;
+}
+
 }  // namespace
 
 std::string unit_text(const RunSummary& summary, std::size_t place) {
@@ -97,7 +120,7 @@ std::string outcome_text(const RunSummary& summary) {
       text += format("%-24s ", score.name.c_str()) + in_text(mean) +
               (score.name == "sim correlation" ? of_ceiling(summary, places) : "") + "\n";
     }
-    text += length_text(summary, places);
+    text += length_text(summary, places) + trust_text(summary, layer);
   }
   const auto order = best_explained(summary, 5);
   if (!order.empty()) text += "best explained:\n";

@@ -186,13 +186,21 @@ LoopResult run_layers(const Probe& probe, const Method& method, const LoopOption
                       const PluginContext& context, StageClock& clock) {
   LoopResult result;
   const auto& layers = probe.source.layers;
+  const auto journal_of = [&](const std::string& layer) {
+    return options.folder / ("explanations." + layer + ".journal");
+  };
+  // What a solver adds layer by layer is of an earlier run unless this one goes on.
+  if (method.solver.object && std::none_of(layers.begin(), layers.end(), [&](const auto& layer) {
+        return options.resume && fs::exists(journal_of(layer));
+      }))
+    fs::remove(options.folder / "stability.csv");
   for (std::size_t l = 0; l < layers.size(); ++l) {
     LayerJob job{probe.source.model,       probe.data, layers[l],  probe.source.pool,
                  probe.recorded.layers[l], {},         probe.split};
     job.units = parse_units(options.units, job.activations.size(1));
     std::vector<Explanation> explanations;
     if (method.solver.object) {
-      result.journals.push_back(options.folder / ("explanations." + job.layer + ".journal"));
+      result.journals.push_back(journal_of(job.layer));
       explanations = explain(job, method.labeler, method.solver, result.journals.back(),
                              layer_key(options.key, job.layer, job.activations), options.resume,
                              context, clock, result.figures[job.layer]);

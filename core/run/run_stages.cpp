@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <ctime>
 
 #include "core/report/report.hpp"
 #include "core/run/finished.hpp"
 #include "core/run/units.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/csv.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/data/activation_store.hpp"
@@ -211,6 +213,27 @@ std::string day_of(const std::filesystem::path& folder) {
 
 }  // namespace
 
+namespace {
+
+/// stability.csv of a run by layer, unit and term; empty where there is none.
+std::map<std::string, std::map<std::pair<std::int64_t, std::string>, double>> read_frequencies(
+    const std::filesystem::path& path) {
+  std::map<std::string, std::map<std::pair<std::int64_t, std::string>, double>> found;
+  if (!std::filesystem::exists(path)) return found;
+  const CsvTable table = read_csv(path);
+  const int layer = table.column("layer"), unit = table.column("unit"), term = table.column("term"),
+            frequency = table.column("frequency");
+  if (layer < 0 || unit < 0 || term < 0 || frequency < 0) return found;
+  for (const auto& row : table.rows) {
+    const auto cell = [&](int column) { return row[static_cast<std::size_t>(column)]; };
+    found[cell(layer)][{std::strtoll(cell(unit).c_str(), nullptr, 10), cell(term)}] =
+        std::strtod(cell(frequency).c_str(), nullptr);
+  }
+  return found;
+}
+
+}  // namespace
+
 void make_report(Workplace& place, const ReportParts& parts) {
   const std::string wanted = place.options("run").text("report");
   if (wanted == "none") return;
@@ -224,6 +247,10 @@ void make_report(Workplace& place, const ReportParts& parts) {
   report.warnings = summary.warnings;
   report.options = summary.options;
   std::size_t units = 0;
+  auto frequencies =
+      parts.methods.size() == 1
+          ? read_frequencies(place.out() / "stability.csv")
+          : std::map<std::string, std::map<std::pair<std::int64_t, std::string>, double>>();
   for (std::size_t l = 0; l < parts.source.layers.size(); ++l) {
     ReportLayer layer{parts.source.layers[l], parts.source.pool, {}, {}};
     if (l < parts.recorded.layers.size()) layer.activations = parts.recorded.layers[l];
@@ -232,6 +259,7 @@ void make_report(Workplace& place, const ReportParts& parts) {
           select_rows(*parts.files[m], layer.name, parts.source.layers.size() == 1));
     for (std::size_t m = 0; m < parts.methods.size(); ++m)
       layer.methods[m].simulator = parts.simulators[m];
+    layer.methods.front().frequency = std::move(frequencies[layer.name]);
     units += layer.methods.front().explanations.size();
     report.layers.push_back(std::move(layer));
   }

@@ -142,6 +142,8 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
   json["timings_s"]["total"] = clock.total();
   json["peak_rss_mb"] = peak_rss_mb();
   json["figures"] = numbers(summary.figures);
+  if (const auto found = summary.figures.find("mean_stability"); found != summary.figures.end())
+    json["mean_stability"] = number(found->second);
   if (!summary.sanity.empty()) json["sanity"] = summary.sanity;
   json["plugins"] = Json::array();
   for (const auto& plugin : summary.plugins)

@@ -355,14 +355,17 @@ function methodBlock(name, method, index) {
   const most = Math.max(0, ...weights), least = Math.min(0, ...weights), range = most - least || 1;
   const zero = -least / range * 100;
   const list = make("dl", {class: "terms"});
-  const row = (concept, weight, quiet) => {
+  const row = (concept, weight, quiet, frequency) => {
     const size = Math.abs(weight) / range * 100;
-    list.append(make("dt", quiet ? {class: "number"} : {}, concept),
-      make("dd", {class: "track", style: `--zero:${zero}%`}, quiet ? null :
+    // A term that does not come back on other images is drawn lighter.
+    const doubt = finite(frequency) && frequency < 0.6 ? " doubt" : "";
+    const told = finite(frequency) ? {title: `came back in ${number(100 * frequency, 0)} % of resamples`} : {};
+    list.append(make("dt", {class: quiet ? "number" : doubt.trim(), ...told}, concept),
+      make("dd", {class: "track" + doubt, style: `--zero:${zero}%`, ...told}, quiet ? null :
         make("i", {class: weight < 0 ? "minus" : "plus", style: `left:${weight < 0 ? zero - size : zero}%;width:${size}%`})),
       make("dd", {class: "number"}, significant(weight)));
   };
-  for (const [concept, weight] of method.terms) row(concept, weight);
+  for (const [concept, weight, frequency] of method.terms) row(concept, weight, false, frequency);
   if (method.bias) row("bias", method.bias, true);
   block.append(list);
   return block;

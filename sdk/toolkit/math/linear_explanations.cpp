@@ -121,4 +121,41 @@ std::vector<Explanation> explain(Regression& regression, const HeldOut& validati
   return assemble(regression, concept_names, begin, fits, selections);
 }
 
+NoiseFloor noise_floor(const Regression& regression, const LinearOptions& options,
+                       std::int64_t units, std::uint64_t seed, int threads) {
+  std::vector<std::int64_t> varying;
+  for (std::int64_t k = 0; k < regression.unit_count(); ++k)
+    if (regression.status[static_cast<std::size_t>(k)] == Status::ok) varying.push_back(k);
+  const std::int64_t count = std::min(units, static_cast<std::int64_t>(varying.size()));
+  NoiseFloor floor;
+  floor.length = kNone;
+  floor.val = floor.test = mean_sem({});
+  floor.units = count;
+  if (count == 0) return floor;
+  std::vector<std::int64_t> of;
+  for (std::int64_t i = 0; i < count; ++i)
+    of.push_back(
+        varying[static_cast<std::size_t>(i * static_cast<std::int64_t>(varying.size()) / count)]);
+  const auto shuffled = regression.shuffled(of, seed);
+  const HeldOut validation = shuffled->validation(),
+                test = shuffled->held_out(shuffled->split().test);
+  std::vector<std::int64_t> all;
+  for (std::int64_t k = 0; k < count; ++k) all.push_back(k);
+  const auto fits = rank(*shuffled, validation, 0, count, options, threads);
+  const auto found = search(*shuffled, validation, all, fits, options.search, threads);
+  std::vector<double> val, length;
+  std::vector<LinearModel> models;
+  for (std::int64_t k = 0; k < count; ++k) {
+    const Selection& selection = found[static_cast<std::size_t>(k)];
+    if (selection.terms.empty()) continue;
+    val.push_back(selection.val_correlation);
+    length.push_back(static_cast<double>(selection.terms.size()));
+    models.push_back({k, selection.terms, selection.weight});
+  }
+  floor.val = mean_sem(val);
+  floor.test = mean_sem(test.correlation(models));
+  floor.length = mean_sem(length).mean;
+  return floor;
+}
+
 }  // namespace linex

@@ -8,6 +8,7 @@
 #include "linex/context.hpp"
 #include "linex/data.hpp"
 #include "linex/solver.hpp"
+#include "toolkit/base/stats.hpp"
 #include "toolkit/math/elastic_net.hpp"
 #include "toolkit/math/held_out.hpp"
 #include "toolkit/math/regression.hpp"
@@ -47,5 +48,15 @@ std::vector<Explanation> explain(Regression& regression, const HeldOut& validati
                                  const std::vector<std::string>& concept_names, std::int64_t begin,
                                  std::int64_t end, const LinearOptions& options, int threads,
                                  std::vector<Selection>* found = nullptr);
+
+/// What the search reaches where there is nothing to find: mean correlations of up to `units` units
+/// of the regression, spread evenly over it, whose activations are shuffled over the rows.
+struct NoiseFloor {
+  MeanSem val, test;       ///< over the units for which the search found terms
+  double length = 0;       ///< mean of their terms; kNone where there are none
+  std::int64_t units = 0;  ///< tried
+};
+NoiseFloor noise_floor(const Regression& regression, const LinearOptions& options,
+                       std::int64_t units, std::uint64_t seed, int threads);
 
 }  // namespace linex

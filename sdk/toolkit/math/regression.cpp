@@ -7,6 +7,7 @@
 
 #include "linex/error.hpp"
 #include "toolkit/base/parallel.hpp"
+#include "toolkit/base/random.hpp"
 #include "toolkit/base/text.hpp"
 
 namespace linex {
@@ -48,7 +49,11 @@ std::int64_t Regression::ticks(const RegressionInput& input, const RegressionOpt
 
 Regression::Regression(const RegressionInput& input, const RegressionOptions& options,
                        const Tick& tick)
-    : units(input.units), options_(options), split_(input.split) {
+    : units(input.units),
+      options_(options),
+      split_(input.split),
+      source_(&input.presence),
+      matrix_(input.activations) {
   check_input(input);
   survey(input, tick);
   const std::int64_t reach = unit_count() * kReachPerUnit;
@@ -150,28 +155,115 @@ void Regression::standardise(const Moments& train) {
   for (const double variance : train.concept_variance)
     concept_std.push_back(std::sqrt(variance * unbiased));
   cross = train.cross;
-  double* const q = cross.data_ptr<double>();
-  for (std::int64_t k = 0; k < unit_count(); ++k) {
-    const std::size_t unit = static_cast<std::size_t>(k);
-    const double scale = status[unit] == Status::ok ? 1 / unit_std[unit] : 0;
-    mean_square.push_back(train.unit_variance[unit] * scale * scale);
-    for (std::int64_t j = 0; j < concept_count(); ++j) {
-      const double std = concept_std[static_cast<std::size_t>(j)];
-      q[k * concept_count() + j] *= std > 0 ? scale / std : 0;
-    }
+  scale_cross();
+  for (std::size_t k = 0; k < units.size(); ++k) {
+    const double scale = status[k] == Status::ok ? 1 / unit_std[k] : 0;
+    mean_square.push_back(train.unit_variance[k] * scale * scale);
   }
   if (!lazy) {
     torch::Tensor whole = train.gram;
     scale_rows(whole, all_columns(concept_count()));
-    gram = std::make_unique<Gram>(std::move(whole));
+    gram = std::make_shared<Gram>(std::move(whole));
     return;
   }
-  gram = std::make_unique<Gram>(concept_count(), [this](const std::vector<std::int64_t>& wanted) {
+  gram = std::make_shared<Gram>(concept_count(), [this](const std::vector<std::int64_t>& wanted) {
     torch::Tensor rows =
         gram_rows(train_presence_, presence_shift_, wanted, split_.train, options_.moments);
     scale_rows(rows, wanted);
     return rows;
   });
+}
+
+void Regression::scale_cross() {
+  double* const q = cross.data_ptr<double>();
+  for (std::int64_t k = 0; k < unit_count(); ++k) {
+    const std::size_t unit = static_cast<std::size_t>(k);
+    const double scale = status[unit] == Status::ok ? 1 / unit_std[unit] : 0;
+    for (std::int64_t j = 0; j < concept_count(); ++j) {
+      const double std = concept_std[static_cast<std::size_t>(j)];
+      q[k * concept_count() + j] *= std > 0 ? scale / std : 0;
+    }
+  }
+}
+
+std::unique_ptr<Regression> Regression::shuffled(const std::vector<std::int64_t>& of,
+                                                 std::uint64_t seed) const {
+  std::unique_ptr<Regression> other(new Regression(split_));
+  other->options_ = options_;
+  other->diagonal_ = diagonal_;
+  other->rare_ = rare_;
+  other->source_ = source_;
+  other->matrix_ = matrix_;
+  other->presence_ = presence_;
+  other->train_presence_ = train_presence_;
+  other->presence_shift_ = presence_shift_;
+  other->concepts = concepts;
+  other->concept_mean = concept_mean;
+  other->concept_std = concept_std;
+  other->gram = gram;
+  other->lazy = lazy;
+  for (const std::int64_t k : of) {
+    const std::size_t unit = static_cast<std::size_t>(k);
+    other->units.push_back(units[unit]);
+    other->unit_mean.push_back(unit_mean[unit]);
+    other->target_mean.push_back(target_mean[unit]);
+    other->unit_std.push_back(unit_std[unit]);
+    other->status.push_back(status[unit]);
+    other->mean_square.push_back(mean_square[unit]);
+    other->activation_shift_.push_back(activation_shift_[unit]);
+  }
+  auto from = every_row(matrix_.size(0));
+  std::uint64_t stream = 0x73687566ULL;
+  for (const Rows* rows : {&split_.train, &split_.val, &split_.test}) {
+    Rows order = *rows;
+    auto random = Random::stream(seed, stream++);
+    random.shuffle(order);
+    for (std::size_t i = 0; i < order.size(); ++i)
+      from[static_cast<std::size_t>((*rows)[i])] = order[i];
+  }
+  other->activations_ = activation_rows(matrix_, other->units);
+  other->activations_.read = [inner = other->activations_.read, from = std::move(from),
+                              cols = other->activations_.cols](const std::int64_t* rows,
+                                                               std::int64_t n, float* out) {
+    for (std::int64_t i = 0; i < n; ++i)
+      inner(&from[static_cast<std::size_t>(rows[i])], 1, out + i * cols);
+  };
+  MomentOptions how = options_.moments;
+  how.gram = false;
+  other->cross = moments({other->presence_, other->presence_shift_, other->activations_,
+                          other->activation_shift_},
+                         split_.train, how)
+                     .cross;
+  other->scale_cross();
+  return other;
+}
+
+Regression::Tile Regression::standardised_tile(const Rows& rows, std::int64_t begin, std::int64_t n,
+                                               const std::vector<std::int64_t>& used,
+                                               const std::vector<std::int64_t>& of,
+                                               int threads) const {
+  const auto read = [&](const RowSource& source, const auto& mean, const auto& std) {
+    std::vector<float> tile(static_cast<std::size_t>(n * source.cols)), columns(tile.size());
+    read_tile(source, rows, begin, n, threads, tile.data());
+    for (std::int64_t c = 0; c < source.cols; ++c) {
+      const double scale = std(c) > 0 ? 1 / std(c) : 0;
+      for (std::int64_t i = 0; i < n; ++i)
+        columns[static_cast<std::size_t>(c * n + i)] = static_cast<float>(
+            (static_cast<double>(tile[static_cast<std::size_t>(i * source.cols + c)]) - mean(c)) *
+            scale);
+    }
+    return columns;
+  };
+  std::vector<std::int64_t> columns, chosen;
+  for (const std::int64_t j : used) columns.push_back(concepts[static_cast<std::size_t>(j)]);
+  for (const std::int64_t k : of) chosen.push_back(units[static_cast<std::size_t>(k)]);
+  const auto at = [](const std::vector<double>& values, const std::vector<std::int64_t>& order) {
+    return [&](std::int64_t c) {
+      return values[static_cast<std::size_t>(order[static_cast<std::size_t>(c)])];
+    };
+  };
+  return {read(presence_rows(*source_, columns), at(concept_mean, used), at(concept_std, used)),
+          read(activation_rows(matrix_, chosen), at(unit_mean, of), at(unit_std, of))};
 }
 
 UnitMoments Regression::moments_of(std::int64_t k) const {

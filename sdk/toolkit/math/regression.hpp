@@ -63,6 +63,23 @@ class Regression {
   HeldOut held_out(const Rows& rows) const;
   /// The validation rows of them.
   HeldOut validation() const { return held_out(split_.val); }
+  const Split& split() const { return split_; }
+
+  /// Some of the units with their activations shuffled over the rows of each split: nothing is left
+  /// to explain. Shares concepts and their Gram matrix with this regression, which must outlive it;
+  /// reads the training rows once.
+  std::unique_ptr<Regression> shuffled(const std::vector<std::int64_t>& units,
+                                       std::uint64_t seed) const;
+
+  /// Standardised values, column by column: concept used[c] at presence[c·n …], unit units[k] at
+  /// activations[k·n …].
+  struct Tile {
+    std::vector<float> presence, activations;
+  };
+  /// Rows [begin, begin + n) of `rows`, which ascend.
+  Tile standardised_tile(const Rows& rows, std::int64_t begin, std::int64_t n,
+                         const std::vector<std::int64_t>& used,
+                         const std::vector<std::int64_t>& units, int threads) const;
 
   /// Concepts that vary but stay below min_presence.
   std::int64_t rare_concepts() const { return rare_; }
@@ -77,12 +94,14 @@ class Regression {
   std::vector<Status> status;
   torch::Tensor cross;  ///< q, float64 (K, C)
   std::vector<double> mean_square;
-  std::unique_ptr<Gram> gram;  ///< Q; complete, or row by row where few units ask
+  std::shared_ptr<Gram> gram;  ///< Q; complete, or row by row where few units ask
   bool lazy = false;
 
  private:
+  explicit Regression(const Split& split) : split_(split) {}
   void survey(const RegressionInput& input, const Tick& tick);
   void standardise(const Moments& moments);
+  void scale_cross();
   void scale_rows(torch::Tensor& rows, const std::vector<std::int64_t>& of) const;
 
   RegressionOptions options_;
@@ -91,6 +110,8 @@ class Regression {
   double diagonal_ = 1;
   std::int64_t rare_ = 0;
   const Split& split_;
+  const Presence* source_ = nullptr;
+  torch::Tensor matrix_;
   RowSource presence_, train_presence_, activations_;
   std::vector<double> presence_shift_, activation_shift_;
 };

@@ -1,10 +1,13 @@
 #include "toolkit/math/search.hpp"
 
+#include <chrono>
+#include <functional>
 #include <limits>
 #include <stdexcept>
 
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/stats.hpp"
+#include "toolkit/math/best_subset.hpp"
 #include "toolkit/math/kernels.hpp"
 #include "toolkit/math/least_squares.hpp"
 
@@ -14,7 +17,8 @@ SearchKind search_from_string(const std::string& word) {
   static const std::pair<const char*, SearchKind> kWords[] = {{"none", SearchKind::none},
                                                               {"greedy", SearchKind::greedy},
                                                               {"forward", SearchKind::forward},
-                                                              {"swap", SearchKind::swap}};
+                                                              {"swap", SearchKind::swap},
+                                                              {"exact", SearchKind::exact}};
   for (const auto& [name, kind] : kWords)
     if (word == name) return kind;
   throw std::logic_error("search '" + word + "' is not declared");
@@ -218,14 +222,37 @@ class PathUnit {
   /// The best terms found of length 1, 2, …
   struct Step {
     LinearModel model;
-    double train_correlation;
+    LengthFound found;  // without the validation rows
   };
   const std::vector<Step>& lengths() const { return lengths_; }
+
+  /// Replaces the terms of every length by the best there are; every row of the Gram matrix is
+  /// there.
+  void prove(const std::function<bool()>& stop) {
+    if (lengths_.empty()) return;
+    const UnitMoments moments = regression_.moments_of(unit_);
+    BestSubset subsets(*regression_.gram, moments.q, moments.mean_square, regression_.diagonal());
+    const auto share = [&](double explained) {
+      return std::sqrt(std::clamp(explained / moments.mean_square, 0.0, 1.0));
+    };
+    for (std::size_t l = 0; l < lengths_.size(); ++l) {
+      LengthFound& found = lengths_[l].found;
+      const SubsetFound best = subsets.find(found.terms, chosen_[l], options_.exact_scans, stop);
+      found.by_swap = found.train;
+      found.certified = best.certified;
+      const TermFit fit = least_squares(*regression_.gram, moments.q, best.terms);
+      if (share(fit.explained) > found.train) {
+        found.train = share(fit.explained);
+        lengths_[l].model = model_of(regression_, unit_, best.terms, fit);
+      }
+      found.bound = std::max(found.train, share(best.bound));
+    }
+  }
 
  private:
   Move next_move() {
     const bool grow = static_cast<std::int64_t>(terms_.size()) < target_length_;
-    if (!grow && (options_.kind != SearchKind::swap || settled_ || terms_.size() < 2)) return {};
+    if (!grow && (options_.kind == SearchKind::forward || settled_ || terms_.size() < 2)) return {};
     const std::size_t size = terms_.size();
     std::vector<const float*> rows;
     for (const std::int64_t j : terms_) rows.push_back(regression_.gram->row(j));
@@ -271,7 +298,11 @@ class PathUnit {
         model_of(regression_, unit_, terms_,
                  options_.non_negative ? fit_terms(regression_, unit_, terms_, true) : fit_);
     const double correlation = std::sqrt(std::max(0.0, fit_.explained / mean_square));
-    lengths_.push_back({std::move(model), correlation});
+    LengthFound found;
+    found.terms = static_cast<std::int64_t>(lengths_.size()) + 1;
+    found.train = correlation;
+    lengths_.push_back({std::move(model), found});
+    chosen_.push_back(terms_);
     // Where even the fitted rows gain less than a term costs, stop.
     const double least = std::min(options_.tolerance, options_.term_price());
     if (lengths_.size() > 1 && correlation - correlation_ < least) return false;
@@ -289,6 +320,7 @@ class PathUnit {
   Terms terms_;
   TermFit fit_;
   std::vector<Step> lengths_;
+  std::vector<Terms> chosen_;  // of each length
   double correlation_ = 0;
   std::int64_t target_length_ = 1, missing_ = -1;
   bool settled_ = false, exhausted_ = false, done_ = false;
@@ -319,6 +351,15 @@ std::vector<Selection> best_subsets(Regression& regression, const HeldOut& valid
                                     const std::vector<SparseFit>& fits,
                                     const SearchOptions& options, int threads) {
   const auto paths = run_paths(regression, units, options, threads);
+  if (options.kind == SearchKind::exact) {
+    regression.gram->require(all_columns(regression.concept_count()));
+    const auto end =
+        std::chrono::steady_clock::now() + std::chrono::duration<double>(options.exact_seconds);
+    const std::function<bool()> stop = [&] { return std::chrono::steady_clock::now() > end; };
+    parallel_for(static_cast<std::int64_t>(paths.size()), threads, [&](std::int64_t i) {
+      paths[static_cast<std::size_t>(i)]->prove(options.exact_seconds > 0 ? stop : nullptr);
+    });
+  }
   std::vector<LinearModel> models;
   for (const auto& path : paths)
     for (const auto& step : path->lengths()) models.push_back(step.model);
@@ -329,9 +370,10 @@ std::vector<Selection> best_subsets(Regression& regression, const HeldOut& valid
   std::size_t next = 0;
   for (const auto& path : paths) {
     std::vector<LengthFound> lengths;
-    for (std::size_t i = 0; i < path->lengths().size(); ++i)
-      lengths.push_back({static_cast<std::int64_t>(i) + 1, path->lengths()[i].train_correlation,
-                         correlations[next + i]});
+    for (std::size_t i = 0; i < path->lengths().size(); ++i) {
+      lengths.push_back(path->lengths()[i].found);
+      lengths.back().val = correlations[next + i];
+    }
     const std::int64_t chosen = choose_length(lengths, options.term_price());
     Selection best;
     if (chosen >= 0) {

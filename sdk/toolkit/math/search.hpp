@@ -15,7 +15,8 @@ enum class SearchKind {
   none,     ///< the best-ranked max_length concepts, one fit
   greedy,   ///< published: each step tries the `width` best-ranked concepts on validation
   forward,  ///< each step adds the concept, of all, that explains most of the training rows
-  swap      ///< forward, and after each step replaces terms while that explains more
+  swap,     ///< forward, and after each step replaces terms while that explains more
+  exact     ///< swap, then the best terms of each of its lengths, proven where the budget allows
 };
 /// Throws std::logic_error for another word.
 SearchKind search_from_string(const std::string& word);
@@ -30,6 +31,9 @@ struct SearchOptions {
   double price = -1;
   std::int64_t width = 10;  ///< greedy: candidates a step
   bool non_negative = false;
+  std::int64_t exact_scans = 1000000;  ///< exact: budget of a unit and length (best_subset.hpp)
+  double exact_seconds = 0;  ///< exact: ends sooner, for all units together; results then depend on
+                             ///< the machine. 0: no such end
 
   double term_price() const { return price < 0 ? kPricePerTolerance * tolerance : price; }
   /// What a further term must add where terms are chosen on the training rows, in tolerances.
@@ -44,6 +48,11 @@ struct SearchOptions {
 struct LengthFound {
   std::int64_t terms = 0;
   double train = 0, val = kNone;
+  /// exact: a correlation on the training rows that no set of as many terms exceeds, whether
+  /// `train` is the highest there is, and what swap had found.
+  double bound = kNone;
+  bool certified = false;
+  double by_swap = kNone;
 };
 
 /// The stop of forward and swap, in one sentence: of the lengths found, take the one whose
