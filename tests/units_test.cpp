@@ -58,13 +58,19 @@ struct Written {
   const char* name;
   const char* file;
   const char* x = "x.npy";
+  const char* activation = "auto";
+  std::int64_t k = 0;
 };
 
 class Writers : public ::testing::TestWithParam<Written> {};
 
 TEST_P(Writers, LatentsAndChangesAreThoseOfTheDefinition) {
-  const auto& [name, file, x_name] = GetParam();
-  const Basis basis = read(fixtures("units") / file);
+  const auto& [name, file, x_name, activation, k] = GetParam();
+  BasisOptions options;
+  options.file = fixtures("units") / file;
+  options.activation = activation;
+  options.k = k;
+  const Basis basis = units::read_basis(options).basis;
   const auto x = array(x_name), latents = array(std::string(name) + ".latents.npy");
   const auto found = units::encode(basis, x, 2);
   EXPECT_LT(test::relative_difference(found.to(torch::kFloat64), latents), 1e-6);
@@ -83,20 +89,43 @@ TEST_P(Writers, LatentsAndChangesAreThoseOfTheDefinition) {
 
 INSTANTIATE_TEST_SUITE_P(
     Four, Writers,
-    ::testing::Values(Written{"lens_first", "lens_first"}, Written{"lens_second", "lens_second"},
-                      Written{"lens_gated", "lens_gated"}, Written{"lens_third", "lens_third"},
-                      Written{"lens_log", "lens_log"}, Written{"lens_rescaled", "lens_rescaled"},
-                      Written{"lens_ties", "lens_ties/sae_weights.safetensors", "whole.npy"},
-                      Written{"dl_plain", "dl_plain"}, Written{"dl_new", "dl_new/ae.pt"},
-                      Written{"dl_gated", "dl_gated"}, Written{"dl_jump", "dl_jump"},
-                      Written{"dl_topk", "dl_topk", "whole.npy"}, Written{"dl_batch", "dl_batch"},
-                      Written{"dl_matryoshka", "dl_matryoshka"}, Written{"saev_old", "saev_old.pt"},
-                      Written{"saev_one", "saev_one.pt"},
-                      Written{"saev_one_later", "saev_one_later.pt"},
-                      Written{"saev_two", "saev_two.pt", "whole.npy"},
-                      Written{"prisma_folder", "prisma_folder"},
-                      Written{"prisma_topk", "prisma_topk/weights.pt"},
-                      Written{"prisma_object", "prisma_object.pt"}),
+    ::testing::Values(
+        Written{"lens_first", "lens_first"}, Written{"lens_second", "lens_second"},
+        Written{"lens_gated", "lens_gated"}, Written{"lens_third", "lens_third"},
+        Written{"lens_log", "lens_log"}, Written{"lens_rescaled", "lens_rescaled"},
+        Written{"lens_ties", "lens_ties/sae_weights.safetensors", "whole.npy"},
+        Written{"dl_plain", "dl_plain"}, Written{"dl_new", "dl_new/ae.pt"},
+        Written{"dl_gated", "dl_gated"}, Written{"dl_jump", "dl_jump"},
+        Written{"dl_topk", "dl_topk", "whole.npy"}, Written{"dl_batch", "dl_batch"},
+        Written{"dl_matryoshka", "dl_matryoshka"}, Written{"saev_old", "saev_old.pt"},
+        Written{"saev_one", "saev_one.pt"}, Written{"saev_one_later", "saev_one_later.pt"},
+        Written{"saev_two", "saev_two.pt", "whole.npy"}, Written{"saev_four", "saev_four.pt"},
+        Written{"saev_five", "saev_five.pt"}, Written{"saev_untrained", "saev_untrained.pt"},
+        Written{"prisma_folder", "prisma_folder"}, Written{"prisma_topk", "prisma_topk/weights.pt"},
+        Written{"prisma_object", "prisma_object.pt"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+// Saved by the packages themselves, and the latents that they compute.
+INSTANTIATE_TEST_SUITE_P(
+    RealPackages, Writers,
+    ::testing::Values(Written{"real_lens_standard", "real_lens_standard"},
+                      Written{"real_lens_layer_norm", "real_lens_layer_norm"},
+                      Written{"real_lens_gated", "real_lens_gated"},
+                      Written{"real_lens_jumprelu", "real_lens_jumprelu"},
+                      Written{"real_lens_topk", "real_lens_topk"},
+                      Written{"real_lens_rescaled", "real_lens_rescaled"},
+                      Written{"real_lens_batchtopk", "real_lens_batchtopk"},
+                      Written{"real_lens_matryoshkabatchtopk", "real_lens_matryoshkabatchtopk"},
+                      Written{"real_oc_relu", "real_oc_relu.pt", "x.npy", "relu"},
+                      Written{"real_oc_topk", "real_oc_topk.pt", "x.npy", "topk", 3},
+                      Written{"real_oc_jump", "real_oc_jump.pt"},
+                      Written{"real_oc_normed", "real_oc_normed.pt", "x.npy", "relu"},
+                      Written{"real_oc_archetypal", "real_oc_archetypal.pt", "x.npy", "topk", 3},
+                      Written{"real_oc_tied", "real_oc_tied.pt", "x.npy", "relu"},
+                      Written{"real_oc_untied", "real_oc_untied.pt", "x.npy", "relu"},
+                      Written{"real_dl_autoencoder", "real_dl_autoencoder"},
+                      Written{"real_dl_autoencodernew", "real_dl_autoencodernew"},
+                      Written{"real_saev", "real_saev.pt"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Basis, AmongEqualValuesTheLowerUnitsStay) {
@@ -350,6 +379,30 @@ TEST_F(Files, HostileFoldersEndInOneLine) {
   holds(error(write("s.pt", "{" + std::string(1000, ' '))), "no header line");
   holds(error(write("s.pt", saev.substr(0, saev.find('\n') + 1))), "truncated");
   holds(error(write("s.pt", saev.substr(0, saev.size() / 2))), "s.pt");
+
+  BasisOptions unsaid;
+  unsaid.file = fixtures("units") / "real_oc_relu.pt";
+  holds(usage_error_of([&] { units::read_basis(unsaid); }), "neither the class nor k");
+  const auto overcomplete = [&](CheckpointNode::Dict tensors) {
+    save_checkpoint(folder_ / "oc.pt", std::move(tensors));
+    return error(folder_ / "oc.pt");
+  };
+  const auto dictionary = torch::randn({10, 6});
+  holds(overcomplete({{"dictionary._weights", dictionary},
+                      {"encoder.mlp_blocks.0.0.weight", torch::randn({6, 6})}}),
+        "not quantised or deeper");
+  holds(overcomplete({{"dictionary._weights", dictionary},
+                      {"encoder.final_block.0.weight", torch::randn({10, 6})},
+                      {"encoder.final_block.0.bias", torch::randn({10})},
+                      {"encoder.final_block.1.weight", torch::randn({10})}}),
+        "LayerNorm");
+  holds(overcomplete({{"dictionary.Relax", dictionary},
+                      {"dictionary.W", torch::randn({10, 4})},
+                      {"dictionary.C", torch::randn({5, 6})}}),
+        "do not fit together");
+  holds(
+      overcomplete({{"dictionary._weights", dictionary}, {"encoder.weight", torch::randn({9, 6})}}),
+      "not its transpose");
 
   const auto prisma = copy("prisma_folder");
   fs::remove(prisma / "config.json");

@@ -136,8 +136,8 @@ BasisFile read_basis(const BasisOptions& options) {
   const bool is_sae = options.kind != Kind::directions && !named && open_sae(place.file, sae);
   if (options.kind == Kind::sae && !is_sae)
     throw input_error(place.file.string() +
-                      ": holds no encoder and decoder of SAELens, dictionary_learning, saev or "
-                      "Prisma; units.kind=directions takes any matrix");
+                      ": holds no encoder and decoder of SAELens, dictionary_learning, saev, "
+                      "Prisma or overcomplete; units.kind=directions takes any matrix");
   if (is_sae && !folder && options.kind == Kind::automatic)
     result.notes.emplace_back("a sparse autoencoder (units.kind=directions takes a matrix of it)");
   result.basis = is_sae ? basis_of(sae, options.activation, options.k, result.notes)

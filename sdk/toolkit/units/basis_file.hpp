@@ -27,7 +27,7 @@ struct BasisFile {
 };
 
 /// Reads a basis. Kinds:
-///  * sae: a folder or file of SAELens, dictionary_learning, saev or Prisma;
+///  * sae: a folder or file of SAELens, dictionary_learning, saev, Prisma or overcomplete;
 ///  * directions: any matrix (M, D), one row a unit, with a vector of M biases where the file has
 ///    one, from .npy, .npz, .safetensors or .pt. A unit's value changes by Δ where x moves by
 ///    Δ·d/|d|².

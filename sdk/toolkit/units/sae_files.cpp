@@ -111,6 +111,11 @@ void read_saev(const std::shared_ptr<MappedFile>& file, SaeFile& sae) {
   }
 }
 
+/// Of overcomplete's encoders: the linear one, an own one, that of tied().
+bool of_overcomplete(const StateDict& weights) {
+  return weights.has("dictionary._weights") || weights.has("dictionary.Relax");
+}
+
 bool has_all(const StateDict& weights, std::initializer_list<const char*> names) {
   return std::all_of(names.begin(), names.end(),
                      [&](const char* name) { return weights.has(name); });
@@ -133,6 +138,10 @@ bool open_file(const fs::path& path, SaeFile& sae) {
   const Checkpoint checkpoint = load_checkpoint(file, sae.source);
   if (!checkpoint.root().is(PickleValue::Kind::dict)) return false;
   sae.weights = load_weights(path);
+  if (of_overcomplete(sae.weights)) {
+    sae.writer = Writer::overcomplete;
+    return true;
+  }
   const bool linear = has_all(sae.weights, {"encoder.weight", "decoder.weight"});
   if (!linear && !has_all(sae.weights, {"W_enc", "W_dec"})) return false;
   const PickleValue* configuration = checkpoint.root().get("cfg");
@@ -234,15 +243,15 @@ class Tensors {
  public:
   explicit Tensors(const SaeFile& file) : file_(file) {}
 
-  bool has(const char* name) const { return file_.weights.has(name); }
-  torch::Tensor matrix(const char* name) const {
+  bool has(const std::string& name) const { return file_.weights.has(name); }
+  torch::Tensor matrix(const std::string& name) const {
     const torch::Tensor tensor = get(name);
     if (tensor.dim() != 2 || tensor.numel() == 0)
       throw input_error(file_.source + ": " + name + " is " + shape_text(tensor.sizes().vec()) +
                         ", expected a matrix");
     return tensor;
   }
-  torch::Tensor vector(const char* name, std::int64_t size) const {
+  torch::Tensor vector(const std::string& name, std::int64_t size) const {
     const torch::Tensor tensor = get(name);
     if (tensor.dim() != 1 || tensor.size(0) != size)
       throw input_error(file_.source + ": " + name + " is " + shape_text(tensor.sizes().vec()) +
@@ -250,20 +259,20 @@ class Tensors {
     return tensor;
   }
   /// One value.
-  double number(const char* name) const {
+  double number(const std::string& name) const {
     const torch::Tensor tensor = get(name);
     if (tensor.numel() != 1) throw input_error(file_.source + ": " + name + " is no single value");
     return tensor.to(torch::kFloat64).item<double>();
   }
   /// One value for all, or one each.
-  torch::Tensor spread(const char* name, std::int64_t size) const {
+  torch::Tensor spread(const std::string& name, std::int64_t size) const {
     if (get(name).numel() == 1)
       return torch::full({size}, get(name).to(torch::kFloat32).item<float>());
     return vector(name, size);
   }
 
  private:
-  torch::Tensor get(const char* name) const {
+  torch::Tensor get(const std::string& name) const {
     const torch::Tensor tensor = file_.weights.get(name);
     if (tensor.defined()) return tensor.to(torch::kFloat32);
     throw input_error(file_.source + ": holds no " + name +
@@ -274,7 +283,16 @@ class Tensors {
   const SaeFile& file_;
 };
 
-/// W_enc (D, M), W_dec (M, D) and b_dec (D).
+void check_transposed(const Basis& basis) {
+  if (basis.decoder.size(0) != basis.encoder.size(1) ||
+      basis.decoder.size(1) != basis.encoder.size(0))
+    throw input_error(
+        basis.source + ": its encoder is " + shape_text(basis.encoder.sizes().vec()) +
+        " and its decoder " + shape_text(basis.decoder.sizes().vec()) +
+        ", which is not its transpose in shape (a transcoder is no basis of a layer)");
+}
+
+/// W_enc (D, M) and W_dec (M, D).
 void take_matrices(const Tensors& tensors, bool linear, Basis& basis) {
   if (linear) {
     basis.encoder = tensors.matrix("encoder.weight").t();
@@ -283,12 +301,7 @@ void take_matrices(const Tensors& tensors, bool linear, Basis& basis) {
     basis.encoder = tensors.matrix("W_enc");
     basis.decoder = tensors.matrix("W_dec");
   }
-  if (basis.decoder.size(0) != basis.encoder.size(1) ||
-      basis.decoder.size(1) != basis.encoder.size(0))
-    throw input_error(
-        basis.source + ": its encoder is " + shape_text(basis.encoder.sizes().vec()) +
-        " and its decoder " + shape_text(basis.decoder.sizes().vec()) +
-        ", which is not its transpose in shape (a transcoder is no basis of a layer)");
+  check_transposed(basis);
 }
 
 void check_counts(const Configuration& configuration, const char* width, const char* latents,
@@ -484,41 +497,49 @@ void read_dictionary_learning(const SaeFile& file, const std::string& activation
   }
 }
 
-// saev: the header's schema says where the activation is told.
-void read_saev_header(const SaeFile& file, Basis& basis) {
+// saev: a header without "schema", schema 1 in two forms, and 2 to 5. What wrote a header without
+// cfg.activation took b_dec off first; later versions do not.
+void read_saev_header(const SaeFile& file, Basis& basis, std::vector<std::string>& notes) {
   const Configuration header(file.configuration, file.configured_by);
   const Tensors tensors(file);
   take_matrices(tensors, false, basis);
-  basis.bias = tensors.vector("b_enc", basis.encoder.size(1));
-  basis.activation = Activation::relu;
+  const std::int64_t d = basis.encoder.size(0), m = basis.encoder.size(1);
+  basis.bias = tensors.vector("b_enc", m);
+  constexpr std::int64_t kNewest = 5;
+  const std::int64_t schema = header.has("schema") ? header.count("schema") : 0;
+  if (header.has("schema") && (schema < 1 || schema > kNewest))
+    throw input_error(file.source + ": its header is of schema " + std::to_string(schema) +
+                      "; the schemas known are 1 to " + std::to_string(kNewest) +
+                      ", and the older header without a number");
+  const Configuration plain = schema > 0 ? header.in("cfg") : header;
+  for (const char* width : {"d_vit", "d_model"}) check_counts(plain, width, "d_sae", basis);
   std::string name = "Relu";
   std::int64_t k = 0;
-  Configuration plain = header;
-  if (header.has("schema")) {
-    const std::int64_t schema = header.count("schema");
-    if (schema < 1 || schema > 2)
-      throw input_error(file.source + ": its header is of schema " + std::to_string(schema) +
-                        "; the schemas known are 1 and 2, and the older one without a number");
-    plain = header.in("cfg");
+  if (plain.has("activation")) {
     const Configuration activation = plain.in("activation");
-    const std::string old = header.text("cls");
-    if (schema == 1 && (old == "Relu" || old == "TopK" || old == "BatchTopK")) {
-      name = old;
-      k = plain.count("top_k");
-    } else if (plain.has("activation")) {
-      name = activation.text("cls");
-      k = activation.in("params").count("top_k");
-    }
+    name = activation.text("cls");
+    k = activation.in("params").count("top_k");
+  } else {
+    if (schema > 1)
+      throw input_error(file.source + ": its header names no activation; save it again");
+    if (schema == 1) name = header.text("cls");
+    k = plain.count("top_k");
+    basis.shift = tensors.vector("b_dec", d);
+    notes.emplace_back(
+        "written before saev had activations in its header: b_dec is taken off first");
   }
-  check_counts(plain, "d_vit", "d_sae", basis);
-  if (name == "TopK" || name == "BatchTopK") {
-    // Its batch top-k takes the k largest of each position, and neither cuts off at 0.
+  if (name == "Relu") {
+    basis.activation = Activation::relu;
+  } else if (name == "BatchTopK" && tensors.has("activation.threshold")) {
+    basis.activation = Activation::jumprelu;
+    basis.threshold = tensors.spread("activation.threshold", m);
+  } else if (name == "TopK" || name == "BatchTopK") {
+    // A batch's top-k without a threshold is that of each position. Neither cuts off at 0.
     constexpr std::int64_t kDefault = 32;
     basis.activation = Activation::topk;
-    basis.k = k > 0 ? k : kDefault;
-    if (name == "BatchTopK") basis.k = std::min(basis.k, basis.encoder.size(1));
+    basis.k = k > 0 ? k : std::min(kDefault, m);
     basis.rectify = false;
-  } else if (name != "Relu") {
+  } else {
     throw input_error(file.source + ": the activation '" + printable(name) +
                       "' is not read; Relu, TopK and BatchTopK are");
   }
@@ -550,6 +571,63 @@ void read_prisma(const SaeFile& file, Basis& basis, std::vector<std::string>& no
   if (configuration.flag("use_patches_only", false))
     notes.emplace_back("it was trained on patch tokens alone");
   if (const std::string where = trained_at(configuration); !where.empty()) notes.push_back(where);
+}
+
+// overcomplete: a state_dict of its SAE classes, which says neither the class nor k. The dictionary
+// is taken as eval() left it.
+void read_overcomplete(const SaeFile& file, const std::string& activation, Basis& basis) {
+  const Tensors tensors(file);
+  for (const auto& [name, tensor] : file.weights.tensors)
+    if (name == "Q" || name.rfind("encoder.mlp_blocks.", 0) == 0 ||
+        name.rfind("encoder.resnet", 0) == 0 || name.rfind("encoder.attention", 0) == 0)
+      throw input_error(file.source + ": holds " + printable(name) +
+                        "; of overcomplete's encoders the linear ones are read, not quantised or "
+                        "deeper ones");
+  if (tensors.has("dictionary.Relax")) {
+    const auto mix = tensors.matrix("dictionary.W"), points = tensors.matrix("dictionary.C"),
+               relaxed = tensors.matrix("dictionary.Relax");
+    if (mix.size(1) != points.size(0) || mix.size(0) != relaxed.size(0) ||
+        points.size(1) != relaxed.size(1))
+      throw input_error(file.source + ": dictionary.W, C and Relax do not fit together");
+    basis.decoder = mix.matmul(points) + relaxed;
+  } else {
+    basis.decoder = tensors.matrix("dictionary._weights");
+  }
+  if (tensors.has("dictionary.multiplier"))
+    basis.decoder = basis.decoder * std::exp(tensors.number("dictionary.multiplier"));
+  const std::int64_t m = basis.decoder.size(0);
+  if (tensors.has("encoder.final_block.0.weight")) {
+    basis.encoder = tensors.matrix("encoder.final_block.0.weight").t();
+    basis.bias = tensors.vector("encoder.final_block.0.bias", m);
+  } else {
+    // tied() has no weights of its own, untied() has.
+    basis.encoder =
+        tensors.has("encoder.weight") ? tensors.matrix("encoder.weight").t() : basis.decoder.t();
+    if (tensors.has("encoder.bias")) basis.bias = tensors.vector("encoder.bias", m);
+  }
+  check_transposed(basis);
+  if (tensors.has("encoder.final_block.1.running_var")) {
+    constexpr double kEpsilon = 1e-5;  // of torch.nn.BatchNorm1d
+    const std::string norm = "encoder.final_block.1.";
+    const auto scale = tensors.vector(norm + "weight", m) /
+                       (tensors.vector(norm + "running_var", m) + kEpsilon).sqrt();
+    basis.bias = (basis.bias - tensors.vector(norm + "running_mean", m)) * scale +
+                 tensors.vector(norm + "bias", m);
+    basis.encoder = basis.encoder * scale;
+  } else if (tensors.has("encoder.final_block.1.weight")) {
+    throw input_error(file.source +
+                      ": its encoder normalises over all latents (LayerNorm), which is not read; "
+                      "linear encoders are, with or without batch normalisation");
+  }
+  basis.activation = Activation::relu;
+  if (tensors.has("thresholds")) {
+    basis.activation = Activation::jumprelu;
+    basis.threshold = tensors.vector("thresholds", m).exp();
+  } else if (activation == "auto") {
+    throw usage_error("units.activation: " + file.source +
+                      " is of overcomplete, which saves neither the class nor k; set relu, or "
+                      "topk and units.k");
+  }
 }
 
 /// What the user says about the activation, over what the file says.
@@ -605,10 +683,13 @@ Basis basis_of(const SaeFile& file, const std::string& activation, std::int64_t 
       read_dictionary_learning(file, activation, basis, notes);
       break;
     case Writer::saev:
-      read_saev_header(file, basis);
+      read_saev_header(file, basis, notes);
       break;
     case Writer::prisma:
       read_prisma(file, basis, notes);
+      break;
+    case Writer::overcomplete:
+      read_overcomplete(file, activation, basis);
       break;
   }
   override_activation(file, activation, k, basis);

@@ -11,7 +11,7 @@
 
 namespace linex::units {
 
-enum class Writer { sae_lens, dictionary_learning, saev, prisma };
+enum class Writer { sae_lens, dictionary_learning, saev, prisma, overcomplete };
 
 /// A file taken apart: who wrote it, what its configuration says and its tensors.
 struct SaeFile {
