@@ -360,6 +360,21 @@ TEST_F(Files, HostileFoldersEndInOneLine) {
   bad.erase("b_enc");
   holds(shapes(bad), "holds no b_enc");
 
+  // Sizes that no file holds, and a k that no layer has.
+  const auto sized = [&](const std::string& shape, const std::string& offsets) {
+    const std::string head =
+        "{\"W_enc\":{\"dtype\":\"F32\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}}";
+    std::string length(8, '\0');
+    length[0] = static_cast<char>(head.size());
+    write("lens_first/sae_weights.safetensors", length + head + std::string(16, '\0'));
+    return error(lens);
+  };
+  holds(sized("[4294967296,4294967296]", "[0,16]"), "sae_weights.safetensors");
+  holds(sized("[1000000000,1000]", "[0,4000000000000]"), "sae_weights.safetensors");
+  holds(sized("[2,2]", "[0,16]"), "sae_weights.safetensors");
+  write_safetensors(lens / "sae_weights.safetensors", good());
+  holds(cfg("{\"architecture\": \"topk\", \"k\": 9e14}"), "of 10 latents");
+
   const auto dl = copy("dl_topk");
   write("dl_topk/config.json", "{\"trainer\": {\"dict_class\": \"CrossCoder\"}}");
   holds(error(dl), "'CrossCoder' is not read");
@@ -555,6 +570,39 @@ TEST(BasisModel, ReplacingALatentAddsItsChangeTimesItsDecoder) {
           }
       EXPECT_LT(test::relative_difference(both.narrow(0, 4 * v, 4), base->logits(x)), 1e-5);
     }
+  }
+}
+
+TEST(BasisModel, RemovingALatentIsWhatAHookOfPyTorchDoes) {
+  struct Network {
+    const char* plugin;
+    const char* weights;
+    const char* layer;
+    const char* basis;
+  };
+  for (const Network& network :
+       {Network{"resnet", "resnet_basic.pth", "layer2", "ablated_resnet"},
+        Network{"vit", "vit.pth", "encoder.layers.encoder_layer_1", "ablated_vit"}}) {
+    OptionValues given =
+        test::options({{"weights", (fixtures("models") / network.weights).string()}});
+    if (std::string(network.plugin) == "vit") given.set("heads", std::int64_t{2});
+    test::TestModel base(network.plugin, given);
+    const Basis basis = read(fixtures("units") / network.basis);
+    units::BasisModel model(
+        std::shared_ptr<TargetModel>(base.operator->(), [](TargetModel*) {}), basis.stem,
+        basis.fingerprint, [&](const std::string&) -> const Basis& { return basis; }, 2);
+    const auto images = map_npy(fixtures("models/images.npy")).clone();
+    const auto expected = array(std::string(network.basis) + ".logits.npy");
+    const auto tail = model.split(images, units::with_stem(network.layer, basis.stem));
+    const auto latents = tail->activation();
+    ASSERT_EQ(expected.size(0), basis.units());
+    for (std::int64_t unit = 0; unit < basis.units(); ++unit) {
+      auto removed = latents.clone();
+      removed.select(latents.dim() == 4 ? 1 : 2, unit).zero_();
+      EXPECT_LT(test::relative_difference(tail->logits(removed), expected[unit]), 1e-5)
+          << network.basis << " " << unit;
+    }
+    EXPECT_GT(test::relative_difference(expected[0], expected[1]), 1e-3);
   }
 }
 
