@@ -223,6 +223,62 @@ TEST(Moments, SparseSourcesAgreeWithDenseOnes) {
   EXPECT_TRUE(torch::equal(one.cross, sparse_moments(60, ones, as, rows, options).cross));
 }
 
+/// Like latents of a sparse autoencoder: `share` of the values are not zero. Unit 3 is always on.
+torch::Tensor latents(std::int64_t rows, std::int64_t units, double share, std::uint64_t seed) {
+  torch::manual_seed(static_cast<std::int64_t>(seed));
+  auto a = torch::rand({rows, units}) + 0.5;
+  a.mul_(torch::rand({rows, units}) < share);
+  a.select(1, 3) = gaussian(rows, 1, seed).select(1, 0) + 100;
+  a.select(1, 5).zero_();
+  return a;
+}
+
+TEST(Moments, SparseActivationsAgreeWithFloat64) {
+  const torch::Tensor p = gaussian(1500, 40, 31) - 3, a = latents(1500, 300, 0.02, 32);
+  const Rows rows = some_rows(1500);
+  const Matrix presence(p);
+  const RowSource ps = presence_rows(presence, all_columns(40));
+  const RowSource as = activation_rows(a, all_columns(300));
+  const ColumnStats look = column_stats(ps, rows, 1);
+  const std::vector<double> zeros(300, 0.0);
+  MomentOptions options;
+  options.tile_rows = 512;
+  options.block = 64;
+  ASSERT_TRUE(mostly_zeros(a.data_ptr<float>(), a.numel(), 1));
+  const Moments one = moments({ps, look.mean, as, zeros}, rows, options);
+  const auto index = torch::tensor(rows);
+  const auto pc = p.index_select(0, index).to(torch::kDouble),
+             ac = a.index_select(0, index).to(torch::kDouble);
+  const auto n = static_cast<double>(rows.size());
+  const auto cross = (ac - ac.mean(0)).t().mm(pc - pc.mean(0)) / n;
+  const auto size = (ac - ac.mean(0)).square().mean(0).sqrt().clamp_min(1e-9).unsqueeze(1);
+  EXPECT_LT(((one.cross - cross) / size).abs().max().item<double>(), 1e-6);
+  EXPECT_NEAR(one.unit_mean[7], ac.mean(0)[7].item<double>(), 1e-9);
+  options.threads = 2;
+  const Moments two = moments({ps, look.mean, as, zeros}, rows, options);
+  EXPECT_TRUE(torch::equal(one.cross, two.cross));
+  // The same through products of whole tiles.
+  EXPECT_LT(((take(p, a, rows, options).cross - cross) / size).abs().max().item<double>(), 1e-5);
+}
+
+TEST(SparseColumns, AreWhatIsNotZero) {
+  const torch::Tensor a = latents(700, 600, 0.03, 33);
+  const auto sparse = sparse_columns(a.data_ptr<float>(), 700, 600, 2);
+  ASSERT_EQ(sparse.begin.size(), 601U);
+  auto again = torch::zeros({700, 600});
+  for (std::size_t j = 0; j < 600; ++j)
+    for (auto at = sparse.begin[j]; at < sparse.begin[j + 1]; ++at)
+      again[sparse.row[static_cast<std::size_t>(at)]][static_cast<std::int64_t>(j)] =
+          sparse.value[static_cast<std::size_t>(at)];
+  EXPECT_TRUE(torch::equal(again, a));
+  EXPECT_TRUE(mostly_zeros(a.data_ptr<float>(), a.numel(), 2));
+  EXPECT_FALSE(mostly_zeros(a.data_ptr<float>(), 0, 2));
+  const torch::Tensor full = gaussian(700, 600, 34);
+  EXPECT_FALSE(mostly_zeros(full.data_ptr<float>(), full.numel(), 2));
+  const torch::Tensor tenth = latents(700, 600, 0.1, 35);
+  EXPECT_FALSE(mostly_zeros(tenth.data_ptr<float>(), tenth.numel(), 2));
+}
+
 TEST(Moments, OnAGpuAgreeWithFloat64) {
   if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
   const Rows rows = some_rows(3000);
@@ -277,6 +333,35 @@ TEST(HeldOut, CorrelatesAsTheDefinitionSaysCachedOrNot) {
   const std::vector<double> again = streamed.correlation(models);
   EXPECT_EQ(got[0], again[0]);
   EXPECT_EQ(got[1], again[1]);
+}
+
+TEST(HeldOut, KeepsSparseActivationsWhereDenseOnesDoNotFit) {
+  const torch::Tensor p = gaussian(1200, 20, 41), a = latents(1200, 400, 0.02, 42);
+  const Matrix presence(p);
+  const RowSource ps = presence_rows(presence, all_columns(20));
+  std::int64_t reads = 0;
+  RowSource as = activation_rows(a, all_columns(400));
+  as.read = [inner = as.read, &reads](const std::int64_t* rows, std::int64_t n, float* out) {
+    reads += n;
+    inner(rows, n, out);
+  };
+  const std::vector<double> zeros(20, 0.0);
+  std::vector<double> means;
+  for (std::int64_t k = 0; k < 400; ++k) means.push_back(a.select(1, k).mean().item<double>());
+  Rows rows;
+  for (std::int64_t i = 0; i < 1200; ++i) rows.push_back(i);
+  const std::vector<LinearModel> models{
+      {3, {1, 2}, {1, -1}}, {17, {4}, {2}}, {399, {0, 19}, {1, 1}}, {5, {2}, {1}}};
+  const HeldOut dense(ps, zeros, as, means, rows, 1 << 30, 1);
+  const HeldOut sparse(ps, zeros, as, means, rows, 400'000, 1);
+  EXPECT_EQ(reads, 2400);
+  const auto expected = dense.correlation(models), got = sparse.correlation(models);
+  EXPECT_EQ(reads, 2400) << "read again";
+  for (std::size_t m = 0; m < 3; ++m) EXPECT_EQ(got[m], expected[m]) << m;
+  EXPECT_TRUE(std::isnan(got[3]));
+  // Neither fits: read for every call, the same figures.
+  const HeldOut streamed(ps, zeros, as, means, rows, 50'000, 1);
+  EXPECT_EQ(streamed.correlation(models)[1], expected[1]);
 }
 
 // ---- elastic net --------------------------------------------------------------------------------

@@ -53,24 +53,49 @@ HeldOut::HeldOut(const RowSource& presence, const std::vector<double>& presence_
       activation_shift_(activation_shift.begin(), activation_shift.end()),
       rows_(std::move(rows)),
       threads_(threads) {
-  const std::int64_t values =
-      static_cast<std::int64_t>(rows_.size()) * (presence.cols + activations.cols);
-  if (values > memory_bytes / static_cast<std::int64_t>(sizeof(float))) return;
-  for (std::int64_t t = 0; t < tiles(); ++t) kept_.push_back(load(t));
+  const std::int64_t room = memory_bytes / static_cast<std::int64_t>(sizeof(float));
+  const auto count = static_cast<std::int64_t>(rows_.size());
+  const bool dense = count * (presence.cols + activations.cols) <= room;
+  std::int64_t kept = 0;
+  for (std::int64_t t = 0; t < tiles(); ++t) {
+    if (!dense && kept + kTileRows * presence.cols > room) {
+      kept_.clear();
+      return;
+    }
+    kept_.push_back(load(t, !dense));
+    const Tile& tile = kept_.back();
+    if (!dense && tile.activations.defined()) {
+      kept_.clear();
+      return;
+    }
+    constexpr std::int64_t kPlaces = 2;  // a value and its row
+    kept += tile.presence.numel() + kPlaces * static_cast<std::int64_t>(tile.sparse.value.size());
+  }
 }
 
 std::int64_t HeldOut::tiles() const {
   return (static_cast<std::int64_t>(rows_.size()) + kTileRows - 1) / kTileRows;
 }
 
-HeldOut::Tile HeldOut::load(std::int64_t tile) const {
-  const std::int64_t begin = tile * kTileRows;
+HeldOut::Tile HeldOut::load(std::int64_t number, bool sparse) const {
+  const std::int64_t begin = number * kTileRows;
   const std::int64_t n = std::min(kTileRows, static_cast<std::int64_t>(rows_.size()) - begin);
-  return {n, read_columns(presence_, presence_shift_, rows_, begin, n, threads_),
-          read_columns(activations_, activation_shift_, rows_, begin, n, threads_)};
+  Tile tile{n, {}, {}, {}};
+  if (sparse) {
+    std::vector<float> values(static_cast<std::size_t>(n * activations_.cols));
+    read_tile(activations_, rows_, begin, n, threads_, values.data());
+    if (mostly_zeros(values.data(), n * activations_.cols, threads_))
+      tile.sparse = sparse_columns(values.data(), n, activations_.cols, threads_);
+    else
+      sparse = false;
+  }
+  if (!sparse)
+    tile.activations = read_columns(activations_, activation_shift_, rows_, begin, n, threads_);
+  tile.presence = read_columns(presence_, presence_shift_, rows_, begin, n, threads_);
+  return tile;
 }
 
-void HeldOut::add(const Tile& tile, const LinearModel& model, Sums& sums) {
+void HeldOut::add(const Tile& tile, const LinearModel& model, Sums& sums) const {
   const std::size_t n = static_cast<std::size_t>(tile.rows);
   double predicted[kTileRows] = {};
   for (std::size_t m = 0; m < model.terms.size(); ++m) {
@@ -79,7 +104,19 @@ void HeldOut::add(const Tile& tile, const LinearModel& model, Sums& sums) {
 #pragma omp simd
     for (std::size_t i = 0; i < n; ++i) predicted[i] += weight * static_cast<double>(column[i]);
   }
-  const float* const actual = tile.activations.data_ptr<float>() + model.unit * tile.rows;
+  float filled[kTileRows];
+  const float* actual = filled;
+  if (tile.activations.defined()) {
+    actual = tile.activations.data_ptr<float>() + model.unit * tile.rows;
+  } else {
+    const auto unit = static_cast<std::size_t>(model.unit);
+    const float shift = activation_shift_[unit];
+    std::fill_n(filled, n, 0.0F - shift);
+    for (auto at = tile.sparse.begin[unit]; at < tile.sparse.begin[unit + 1]; ++at) {
+      const auto place = static_cast<std::size_t>(at);
+      filled[tile.sparse.row[place]] = tile.sparse.value[place] - shift;
+    }
+  }
   double p = 0, pp = 0, a = 0, aa = 0, pa = 0;
 #pragma omp simd reduction(+ : p, pp, a, aa, pa)
   for (std::size_t i = 0; i < n; ++i) {
@@ -101,7 +138,7 @@ void HeldOut::add(const Tile& tile, const LinearModel& model, Sums& sums) {
 std::vector<double> HeldOut::correlation(const std::vector<LinearModel>& models) const {
   std::vector<Sums> sums(models.size());
   for (std::int64_t t = 0; t < tiles(); ++t) {
-    const Tile read = kept_.empty() ? load(t) : Tile();
+    const Tile read = kept_.empty() ? load(t, false) : Tile();
     const Tile& tile = kept_.empty() ? read : kept_[static_cast<std::size_t>(t)];
     const std::int64_t count = static_cast<std::int64_t>(models.size());
     const int threads = threads_for(count * tile.rows * 8, threads_);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "toolkit/math/row_source.hpp"
+#include "toolkit/math/sparse_columns.hpp"
 
 namespace linex {
 
@@ -18,7 +19,7 @@ struct LinearModel {
 };
 
 /// The rows of one split, kept in memory column by column where they fit, else read again for every
-/// call.
+/// call. Activations that are mostly zeros are kept as what is not.
 class HeldOut {
  public:
   /// Sources are lent for the life of the object. Values are taken relative to the shifts (as long
@@ -34,12 +35,13 @@ class HeldOut {
  private:
   struct Tile {
     std::int64_t rows = 0;
-    torch::Tensor presence, activations;  // float32 (columns, rows)
+    torch::Tensor presence, activations;  // float32 (columns, rows); one may be missing
+    SparseColumns sparse;                 // activations as they are, where those are missing
   };
   struct Sums;
   std::int64_t tiles() const;
-  Tile load(std::int64_t tile) const;
-  static void add(const Tile& tile, const LinearModel& model, Sums& sums);
+  Tile load(std::int64_t tile, bool sparse) const;
+  void add(const Tile& tile, const LinearModel& model, Sums& sums) const;
 
   const RowSource& presence_;
   const RowSource& activations_;

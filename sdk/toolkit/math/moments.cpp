@@ -118,10 +118,18 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
   for (std::int64_t begin = 0; begin < total; begin += tile_rows) {
     const std::int64_t n = std::min(tile_rows, total - begin);
     const torch::Tensor p = presence.read(rows, begin, n, options.threads).to(options.device);
-    const torch::Tensor a = activations.read(rows, begin, n, options.threads).to(options.device);
+    torch::Tensor a = activations.read(rows, begin, n, options.threads);
+    const bool by_value =
+        options.device == "cpu" && mostly_zeros(a.data_ptr<float>(), n * units, options.threads);
+    SparseColumns sparse;
+    if (by_value)
+      sparse = sparse_columns(a.data_ptr<float>(), n, units, options.threads);
+    else
+      a = a.to(options.device);
     parallel_for(gram.blocks() + cross.blocks(),
                  threads_on(options, n * concepts * (units + concepts)), [&](std::int64_t block) {
                    if (block < gram.blocks()) return gram.add(block, p, p);
+                   if (by_value) return cross.add(block - gram.blocks(), sparse, p);
                    cross.add(block - gram.blocks(), a, p);
                  });
     if (tick) tick(n);

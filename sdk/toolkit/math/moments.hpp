@@ -27,8 +27,9 @@ struct MomentOptions {
 /// Precision: products are float32 over one tile of values centred by the given shifts, sums over
 /// tiles are float64. Against a float64 two-pass reference the error of gram(i, j) is below
 /// 1e-5·√(gram(i, i)·gram(j, j)), of cross likewise, when the shifts are within a standard
-/// deviation of the means, however large the means are. Another tile_rows moves values within that
-/// rounding; another thread count does not move a bit.
+/// deviation of the means, however large the means are. Tiles of centred activations that are
+/// mostly zeros are multiplied value by value in float64 (on the CPU). Another tile_rows moves
+/// values within that rounding; another thread count does not move a bit.
 struct Moments {
   std::int64_t rows = 0;
   std::vector<double> concept_mean;      ///< μ (C)

@@ -48,11 +48,7 @@ void ProductSum::add(std::int64_t index, const torch::Tensor& left, const torch:
     block.sum = block.sum.defined() ? block.sum.add_(product) : product;
     return;
   }
-  if (!block.sum.defined()) {
-    block.sum = empty_on_huge_pages({block.rows, block.cols}, at::kDouble);
-    block.sum.zero_();
-  }
-  double* const sum = block.sum.data_ptr<double>();
+  double* const sum = sum_of(block);
   thread_local std::vector<float> values;  // kept: fresh pages cost as much as the sums
   values.resize(std::max(values.size(), static_cast<std::size_t>(block.rows * block.cols)));
   torch::Tensor product = at::from_blob(values.data(), {block.rows, block.cols}, at::kFloat);
@@ -61,6 +57,28 @@ void ProductSum::add(std::int64_t index, const torch::Tensor& left, const torch:
     at::mm_out(product, l.narrow(1, begin, depth), r.narrow(0, begin, depth));
     add_to(values.data(), block.rows * block.cols, sum);
   }
+}
+
+void ProductSum::add(std::int64_t index, const SparseColumns& left, const torch::Tensor& right) {
+  Block& block = blocks_[static_cast<std::size_t>(index)];
+  const float* const values = right.data_ptr<float>() + block.col;
+  double* sum = sum_of(block);
+  for (std::int64_t i = 0; i < block.rows; ++i, sum += block.cols) {
+    const auto column = static_cast<std::size_t>(block.row + i);
+    for (auto at = left.begin[column]; at < left.begin[column + 1]; ++at) {
+      const auto place = static_cast<std::size_t>(at);
+      subtract_scaled(values + left.row[place] * right_, -static_cast<double>(left.value[place]),
+                      block.cols, sum);
+    }
+  }
+}
+
+double* ProductSum::sum_of(Block& block) {
+  if (!block.sum.defined()) {
+    block.sum = empty_on_huge_pages({block.rows, block.cols}, at::kDouble);
+    block.sum.zero_();
+  }
+  return block.sum.data_ptr<double>();
 }
 
 void ProductSum::parallel(std::int64_t n, int threads,

@@ -7,6 +7,8 @@
 #include <functional>
 #include <vector>
 
+#include "toolkit/math/sparse_columns.hpp"
+
 namespace linex {
 
 /// The matrix is cut into fixed square blocks. Each block of a tile's product is one matrix product
@@ -23,6 +25,9 @@ class ProductSum {
   /// Adds block `index` of leftᵀ·right; float32 (rows, left) and (rows, right), rows contiguous, on
   /// one device. [one thread per block]
   void add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right);
+  /// The same where the left tile is mostly zeros, on the CPU: products are float64, value by
+  /// value.
+  void add(std::int64_t index, const SparseColumns& left, const torch::Tensor& right);
   /// Writes value(i, j, sum) for every element to `out` (left × right, row-major; both triangles
   /// when symmetric) and frees the sums on the way.
   template <class T, class Value>
@@ -33,6 +38,7 @@ class ProductSum {
     std::int64_t row, col, rows, cols;
     torch::Tensor sum;  // float64 (rows, cols) where the tiles are; made by the first add()
   };
+  static double* sum_of(Block& block);
   void add_diagonal(std::int64_t begin, std::int64_t size);
   static void parallel(std::int64_t n, int threads, const std::function<void(std::int64_t)>& body);
 

@@ -103,6 +103,9 @@ void Regression::survey(const RegressionInput& input, const Tick& tick) {
   unit_std = options_.published ? overall.std : train.std;
   target_mean = options_.published ? overall.mean : train.mean;
   activation_shift_ = train.mean;
+  // Zero is as near the mean of a unit that is seldom active, and leaves its tiles mostly zeros.
+  for (std::size_t k = 0; k < units.size(); ++k)
+    if (train.low[k] == 0 && 4 * train.mean[k] < train.std[k]) activation_shift_[k] = 0;
 
   const RowSource everything = presence_rows(input.presence, all_columns(input.presence.cols()));
   const ColumnStats look =
