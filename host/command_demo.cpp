@@ -9,6 +9,7 @@
 #include "host/demo/world.hpp"
 #include "host/demo/world_methods.hpp"
 #include "host/demo/world_milan.hpp"
+#include "host/demo/world_sae.hpp"
 #include "host/run_commands.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
@@ -73,6 +74,16 @@ void print_best(const WorldMethod& method, const RunSummary& summary) {
   for (const auto i : best_explained(summary, 5)) std::fputs(unit_text(summary, i).c_str(), stdout);
 }
 
+/// Explains by the methods named, one row each.
+void print_rows(PluginRegistry& registry, const Sections& sections, const fs::path& out,
+                const MethodFiles& files, const std::vector<std::string>& folders) {
+  for (const auto& method : world_methods(files)) {
+    if (std::find(folders.begin(), folders.end(), method.folder) == folders.end()) continue;
+    print_row(method, explain_run(registry, sections_of(method, sections, out)));
+    std::fflush(stdout);
+  }
+}
+
 /// Trains a network of another kind and explains it by the methods named, one row each.
 void explain_network(PluginRegistry& registry, const Sections& common,
                      const WorldNetworkOptions& options, const MethodFiles& files,
@@ -90,11 +101,31 @@ void explain_network(PluginRegistry& registry, const Sections& common,
                 kind == NetworkKind::vgg ? "VGG" : "ViT", 100 * accuracy(place),
                 sections["model"]["layer"].c_str());
   }
-  for (const auto& method : world_methods(files)) {
-    if (std::find(folders.begin(), folders.end(), method.folder) == folders.end()) continue;
-    print_row(method, explain_run(registry, sections_of(method, sections, out)));
+  print_rows(registry, sections, out, files, folders);
+}
+
+/// Trains a sparse autoencoder of the network's layer and explains its latents.
+void explain_latents(PluginRegistry& registry, const Sections& common, const WorldOptions& pictures,
+                     const MethodFiles& files) {
+  Sections sections = common;
+  const fs::path out = fs::path(common.at("run").at("out")) / "latents";
+  sections["run"]["out"] = out.string();
+  const std::string layer = common.at("model").at("layer");
+  const SaeOptions options;
+  {
+    Workplace place(registry, common);
+    const Source source = open_source(place, place.open_data());
+    const WorldSae sae = world_sae(*source.model.object, layer, pictures, options,
+                                   common.at("run").at("cache"), place.context());
+    sections["units"]["basis"] = sae.folder.string();
+    std::printf(
+        "\nA sparse autoencoder of %s: %lld latents, %lld active at a position, keeps "
+        "%.0f %% of the variance. Layer %s@sae:\n",
+        layer.c_str(), static_cast<long long>(options.latents), static_cast<long long>(options.k),
+        100 * sae.explained, layer.c_str());
     std::fflush(stdout);
   }
+  print_rows(registry, sections, out, files, {"label", "siglip", "attributes"});
 }
 
 /// Only [run] makes sense here; the rest of the configuration is the demo.
@@ -161,6 +192,7 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
     print_row(method, summaries.back());
     std::fflush(stdout);
   }
+  explain_latents(registry, common, network.world, files);
   for (const NetworkKind kind : {NetworkKind::vgg, NetworkKind::vit}) {
     WorldNetworkOptions other{network.world, train_options(kind)};
     if (options.quick) other.train.epochs = 2;
