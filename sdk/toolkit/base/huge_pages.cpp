@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 namespace linex {
 
@@ -16,6 +17,18 @@ torch::Tensor empty_on_huge_pages(at::IntArrayRef shape, torch::ScalarType type)
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
   return tensor;
+}
+
+void free_pages(torch::Tensor& tensor) {
+#ifdef MADV_DONTNEED
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(tensor.data_ptr());
+  // Whole pages inside alone: around them lies what the allocator keeps for itself.
+  const std::uintptr_t first = (begin + page - 1) / page * page;
+  const std::uintptr_t last = (begin + tensor.nbytes()) / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+#endif
+  tensor = torch::Tensor();
 }
 
 }  // namespace linex

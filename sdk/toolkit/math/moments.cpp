@@ -53,6 +53,9 @@ class CentredTiles {
     return values_.narrow(0, 0, n);
   }
 
+  /// After the last tile.
+  void drop_values() { values_ = torch::Tensor(); }
+
   /// Mean of the centred values; what the shift left over.
   std::vector<double> rest(double n) const {
     std::vector<double> rest(sum_);
@@ -135,6 +138,8 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
     if (tick) tick(n);
   }
 
+  presence.drop_values();
+  activations.drop_values();
   const double n = static_cast<double>(total);
   const std::vector<double> p_rest = presence.rest(n), a_rest = activations.rest(n);
   Moments result;

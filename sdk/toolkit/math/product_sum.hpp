@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include "toolkit/base/huge_pages.hpp"
 #include "toolkit/math/sparse_columns.hpp"
 
 namespace linex {
@@ -64,7 +65,7 @@ void ProductSum::finish(int threads, T* out, const Value& value) {
         if (symmetric_) out[col * right_ + row] = result;
       }
     }
-    block.sum = torch::Tensor();
+    free_pages(block.sum);
   });
 }
 
