@@ -103,10 +103,11 @@ const std::vector<Command>& commands() {
        "each), or of a command (--external KIND COMMAND); --write-data DIR instead writes the data "
        "that it runs on",
        [](const auto& registry, const auto& arguments) { return check(registry, arguments); }},
-      {{"explain", "", {}, {}, true},
-       "the main job: data, activations, concepts, explanations, scores",
+      {{"explain", "", {}, {"export"}, true},
+       "the main job: data, activations, concepts, explanations, scores (--export FORMAT,... as "
+       "linex export)",
        [](auto& registry, const auto& arguments) {
-         return run_explain(registry, arguments.sections);
+         return run_explain(registry, arguments.sections, value_of(arguments, "export"));
        }},
       {{"evaluate", "", {}, {"explanations"}, true},
        "scores for any explanation file (--explanations FILE.csv), ours or published",
@@ -133,6 +134,24 @@ const std::vector<Command>& commands() {
        "(re)builds the report of a run from its folder",
        [](auto& registry, const auto& arguments) {
          return run_report(registry, only_word(arguments));
+       }},
+      {{"find", "DIR TEXT", {"json"}, {"top"}, false},
+       "units of a finished run whose explanation says TEXT, best first (--top N, 10)",
+       [](auto& registry, const auto& arguments) {
+         if (arguments.words.size() != 2)
+           throw linex::usage_error(
+               "linex find needs the folder of a run and a text, as: linex find DIR 'red stripes'");
+         return run_find(registry, arguments.words[0], arguments.words[1],
+                         value_of(arguments, "top"), arguments.flags.at("json"));
+       }},
+      {{"export", "DIR FORMAT", {}, {}, false},
+       "a finished run as jsonl, neuronpedia, exemplars, latex or svg (a comma list), in "
+       "DIR/export",
+       [](auto& registry, const auto& arguments) {
+         if (arguments.words.size() != 2)
+           throw linex::usage_error(
+               "linex export needs the folder of a run and a format, as: linex export DIR jsonl");
+         return run_export(registry, arguments.words[0], arguments.words[1]);
        }},
       {{"concepts", "", {}, {}, true},
        "presence of the labeler's concepts as a .npy file",

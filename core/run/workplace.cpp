@@ -204,6 +204,10 @@ Named<ConceptLabeler> Workplace::open_labeler(const std::shared_ptr<const DataSe
   return labeler;
 }
 
+Named<ConceptLabeler> Workplace::open_unattached(const std::string& section_name) {
+  return open_only<ConceptLabeler>(section_name, "name a labeler");
+}
+
 Named<ConceptLabeler> Workplace::open_simulator(const std::shared_ptr<const DataSet>& data,
                                                 const Named<ConceptLabeler>& labeler) {
   if (!has_plugin("simulator")) return labeler;
@@ -283,6 +287,9 @@ std::string Workplace::digest() const {
       if (runs_command(entry) && kIrrelevantOfCommands.count(key)) continue;
       digest.add(key).add(value);
     }
+    for (const auto& [key, path] : resolved_.at(entry.name).paths)
+      // Decoding a change back is not told by the activations.
+      if (entry.name == "units") digest.add(key).add(content_digest(split_place(path).file));
     if (!has_plugin(entry.name)) continue;
     for (const auto& choice : choices_.at(entry.name)) {
       const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
@@ -305,6 +312,10 @@ void Workplace::describe(RunSummary& summary) const {
     for (const auto& [key, value] : texts(entry.name)) summary.options[entry.name][key] = value;
     auto& typed = summary.typed_options[entry.name];
     typed = resolved_.at(entry.name).values.all();
+    if (entry.name == "units")
+      for (const auto& [key, path] : resolved_.at(entry.name).paths)
+        if (!path.empty())
+          summary.provenance["units." + key] = content_digest(split_place(path).file);
     if (!has_plugin(entry.name)) continue;
     for (const auto& choice : choices_.at(entry.name)) {
       for (const auto& [key, value] : choice.options.values.all()) typed[key] = value;

@@ -47,6 +47,8 @@ class Workplace {
   std::vector<Named<Evaluator>> open_evaluators();
   /// Attached to `data`.
   Named<ConceptLabeler> open_labeler(const std::shared_ptr<const DataSet>& data);
+  /// Of "labeler" or "simulator", which names one; not attached.
+  Named<ConceptLabeler> open_unattached(const std::string& section);
   /// simulator.plugin, or `labeler` itself where none is named. Attached.
   Named<ConceptLabeler> open_simulator(const std::shared_ptr<const DataSet>& data,
                                        const Named<ConceptLabeler>& labeler);
