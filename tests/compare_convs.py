@@ -48,6 +48,22 @@ NETWORKS = [
     ("timm", "swin_tiny_patch4_window7_224", "swin", {"image_size": 256}, 256, {"img_size": 256}),
     ("timm", "swinv2_tiny_window8_256", "swin", {}, 256, {}),
     ("timm", "swinv2_tiny_window16_256", "swin", {"window": 16}, 256, {}),
+    ("torchvision", "efficientnet_b0", "efficientnet", {}, 224, {}),
+    ("torchvision", "efficientnet_b5", "efficientnet", {}, 224, {}),
+    ("torchvision", "efficientnet_v2_s", "efficientnet", {}, 224, {}),
+    ("timm", "efficientnet_b0", "efficientnet", {}, 224, {}),
+    ("timm", "tf_efficientnet_b0", "efficientnet", {"arch": "tf_efficientnet_b0"}, 225, {}),
+    ("timm", "efficientnetv2_rw_t", "efficientnet", {}, 224, {}),
+    ("timm", "efficientnetv2_s", "efficientnet", {}, 224, {}),
+    ("timm", "tf_efficientnetv2_b0", "efficientnet", {"arch": "tf_efficientnetv2_b0"}, 192, {}),
+    ("torchvision", "mobilenet_v2", "mobilenet", {}, 224, {}),
+    ("torchvision", "mobilenet_v3_large", "mobilenet", {}, 224, {}),
+    ("torchvision", "mobilenet_v3_small", "mobilenet", {}, 224, {}),
+    ("timm", "mobilenetv2_100", "mobilenet", {}, 224, {}),
+    ("timm", "mobilenetv2_120d", "mobilenet", {}, 224, {}),
+    ("timm", "mobilenetv3_large_100", "mobilenet", {}, 224, {}),
+    ("timm", "mobilenetv3_small_100", "mobilenet", {}, 224, {}),
+    ("timm", "tf_mobilenetv3_small_minimal_100", "mobilenet", {"arch": "tf_mobilenet_v3_small"}, 224, {}),
 ]
 # Modules without a layer of their own: they give no map or vector, or their output is another module's.
 WITHOUT = re.compile(

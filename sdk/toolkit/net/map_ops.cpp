@@ -61,6 +61,14 @@ class Scale final : public Op {
   Tensor scale_;
 };
 
+class Gate final : public Op {
+ public:
+  Tensor run(const Inputs& in, bool reuse) const override {
+    Tensor x = in[0];
+    return reuse ? x.mul_(in[1]) : x * in[1];
+  }
+};
+
 class ResponseNorm final : public Op {
  public:
   ResponseNorm(Tensor weight, Tensor bias, double eps)
@@ -92,6 +100,7 @@ OpPtr make_channel_linear(Tensor weight, Tensor bias) {
   return std::make_unique<ChannelLinear>(std::move(weight), std::move(bias));
 }
 OpPtr make_channel_scale(Tensor scale) { return std::make_unique<Scale>(scale); }
+OpPtr make_channel_gate() { return std::make_unique<Gate>(); }
 OpPtr make_response_norm(Tensor weight, Tensor bias, double eps) {
   return std::make_unique<ResponseNorm>(std::move(weight), std::move(bias), eps);
 }

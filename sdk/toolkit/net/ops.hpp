@@ -24,9 +24,22 @@ using OpPtr = std::unique_ptr<Op>;
 
 struct ConvOptions {
   std::int64_t stride = 1, padding = 0, groups = 1, dilation = 1;
+  /// TensorFlow's padding instead: outputs ⌈side/stride⌉, an odd rest after the map.
+  bool same = false;
 };
 
-enum class Activation { relu, gelu, gelu_tanh, quick_gelu, tanh };
+enum class Activation {
+  relu,
+  relu6,
+  gelu,
+  gelu_tanh,
+  quick_gelu,
+  silu,
+  hard_swish,
+  sigmoid,
+  hard_sigmoid,
+  tanh
+};
 
 /// y = softmax(q·kᵀ/√d + mask)·v for q (n, h, T, d), k and v (n, h, S, d); mask (T, S) is added
 /// where defined. Returns (n, h, T, d).
