@@ -1,7 +1,6 @@
 #include "efficientnet_network.hpp"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "linex/error.hpp"
 #include "toolkit/net/builder.hpp"
@@ -88,13 +87,6 @@ std::int64_t stem_channels(const StateDict& weights, const MobileSpec& spec) {
       spec.naming == MobileNaming::timm ? "conv_stem.weight" : "features.0.0.weight", 0);
 }
 
-/// Whether the file, or the folder it is in, is named after a tf_ network.
-bool named_after_tf(const std::string& source) {
-  const std::filesystem::path path(source);
-  return path.filename().string().find("tf_efficientnet") != std::string::npos ||
-         path.parent_path().filename().string().find("tf_efficientnet") != std::string::npos;
-}
-
 }  // namespace
 
 MobileSpec efficientnet_spec(const std::string& arch, const StateDict& given) {
@@ -105,8 +97,8 @@ MobileSpec efficientnet_spec(const std::string& arch, const StateDict& given) {
       weights.has("conv_head.bias"))
     throw foreign_weights(weights, "an EfficientNet",
                           "squeeze and excitation in features.1.0.block or blocks.0.0");
-  const bool tf =
-      timm && (begins_with(arch, "tf_") || (arch == "auto" && named_after_tf(weights.source)));
+  const bool tf = timm && (begins_with(arch, "tf_") ||
+                           (arch == "auto" && named_after(weights.source, "tf_efficientnet")));
   for (const Known& known : known_networks())
     if (known.depths == spec.depths && known.stem == stem_channels(weights, spec) &&
         known.last == last_channels(weights, spec))
@@ -133,6 +125,7 @@ MobileSpec efficientnet_spec(const std::string& arch, const StateDict& given) {
 }
 
 BuiltNetwork build_efficientnet(const MobileSpec& spec, StateDict given) {
+  const std::string source = given.source;
   BuiltNetwork built = build_mobile(spec, find_network(std::move(given), mobile_anchors()));
   const Known* known = find_known(timm_name(spec.arch));
   if (!known)
@@ -141,25 +134,26 @@ BuiltNetwork build_efficientnet(const MobileSpec& spec, StateDict given) {
         "efficientnet_b0");
   const bool tf = begins_with(spec.arch, "tf_");
   if (spec.naming == MobileNaming::timm) {
-    if (!tf)
+    if (!tf && !timm_config(source))
       built.notes.push_back(
           "timm's tf_efficientnets have the same names and other padding and eps: for one of them "
           "give model.arch=tf_" +
           (known ? spec.arch : "efficientnet_b0"));
-    const Pixels pixels = !known ? Pixels{224, 0.875} : tf ? known->tf : known->timm;
-    timm_preprocess(built, pixels.crop, pixels.share, kBicubic);
+    TimmPixels usual;
+    if (known) usual.crop = tf ? known->tf.crop : known->timm.crop;
+    if (known) usual.share = tf ? known->tf.share : known->timm.share;
     const std::string name = timm_name(spec.arch);
     if (tf && begins_with(name, "efficientnetv2_") && name != "efficientnetv2_b0" &&
         name != "efficientnetv2_b1" && name != "efficientnetv2_b2")
-      built.preprocess.mean = built.preprocess.std = {0.5f, 0.5f, 0.5f};
+      usual.mean = usual.std = kHalf;
+    timm_preprocess(built, source, usual);
     return built;
   }
   const bool bilinear =
       known && (spec.arch == "efficientnet_v2_s" || spec.arch == "efficientnet_v2_m");
   imagenet_preprocess(built, known && known->crop ? known->resize : 256,
                       known && known->crop ? known->crop : 224, bilinear ? kBilinear : kBicubic);
-  if (spec.arch == "efficientnet_v2_l")
-    built.preprocess.mean = built.preprocess.std = {0.5f, 0.5f, 0.5f};
+  if (spec.arch == "efficientnet_v2_l") built.preprocess.mean = built.preprocess.std = kHalf;
   return built;
 }
 

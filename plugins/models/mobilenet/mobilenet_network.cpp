@@ -1,7 +1,6 @@
 #include "mobilenet_network.hpp"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "linex/error.hpp"
 #include "toolkit/net/builder.hpp"
@@ -23,12 +22,6 @@ struct Layout {
 const Layout kV2{"mobilenet_v2", {1, 2, 3, 4, 3, 3, 1}, {1, 2, 2, 2, 1, 2, 1}, 0};
 const Layout kV3Large{"mobilenet_v3_large", {1, 2, 3, 4, 2, 3}, {1, 2, 2, 2, 1, 2}, 3};
 const Layout kV3Small{"mobilenet_v3_small", {1, 2, 3, 2, 3}, {2, 2, 2, 1, 2}, 2};
-
-bool named_after_tf(const std::string& source) {
-  const std::filesystem::path path(source);
-  return path.filename().string().find("tf_mobilenet") != std::string::npos ||
-         path.parent_path().filename().string().find("tf_mobilenet") != std::string::npos;
-}
 
 /// Which of the networks it is, or null.
 const Layout* layout_of(const MobileSpec& spec, bool v3) {
@@ -82,9 +75,9 @@ MobileSpec mobilenet_spec(const std::string& arch, const StateDict& given) {
   if (!layout || (!v3 && squeezes(weights)))
     throw foreign_weights(weights, "a MobileNet V2 or V3",
                           "17, 15 or 11 blocks from features.1 on, or their stages under blocks.");
-  const bool tf =
-      timm && v3 &&
-      (arch.compare(0, 3, "tf_") == 0 || (arch == "auto" && named_after_tf(weights.source)));
+  const bool tf = timm && v3 &&
+                  (arch.compare(0, 3, "tf_") == 0 ||
+                   (arch == "auto" && named_after(weights.source, "tf_mobilenet")));
   spec.arch = (tf ? "tf_" : "") + std::string(layout->arch);
   if (arch != "auto" && arch != spec.arch)
     throw input_error(weights.source + ": the weights do not fit " + arch + ": they are those of " +
@@ -96,20 +89,22 @@ MobileSpec mobilenet_spec(const std::string& arch, const StateDict& given) {
 }
 
 BuiltNetwork build_mobilenet(const MobileSpec& spec, StateDict given) {
+  const std::string source = given.source;
   BuiltNetwork built = build_mobile(spec, find_network(std::move(given), mobile_anchors()));
   if (spec.naming != MobileNaming::timm) {
     imagenet_preprocess(built, 256);
     return built;
   }
   const bool tf = spec.arch.compare(0, 3, "tf_") == 0;
-  if (!tf && spec.arch != kV2.arch)
+  if (!tf && spec.arch != kV2.arch && !timm_config(source))
     built.notes.push_back(
         "timm's tf_mobilenetv3 have the same names and other padding and eps: for one of them give "
         "model.arch=tf_" +
         spec.arch);
-  timm_preprocess(built, 224, 0.875,
-                  tf ? Preprocess::Interpolation::bilinear : Preprocess::Interpolation::bicubic);
-  if (tf) built.preprocess.mean = built.preprocess.std = {0.5f, 0.5f, 0.5f};
+  TimmPixels usual;
+  if (tf) usual.interpolation = Preprocess::Interpolation::bilinear;
+  if (tf) usual.mean = usual.std = kHalf;
+  timm_preprocess(built, source, usual);
   return built;
 }
 

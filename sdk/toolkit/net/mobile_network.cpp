@@ -38,16 +38,13 @@ std::string head_name(const MobileSpec& spec) {
   return "classifier.1";
 }
 
-bool begins_with(const std::string& text, const std::string& start) {
-  return text.compare(0, start.size(), start) == 0;
-}
-
 class MobileBuilder {
  public:
   MobileBuilder(const MobileSpec& spec, StateDict weights)
       : spec_(spec), net_(std::move(weights)) {}
 
   BuiltNetwork build() {
+    const bool timm = spec_.naming == MobileNaming::timm;
     Node x = stem();
     for (std::size_t stage = 0; stage < spec_.depths.size(); ++stage) {
       const std::string name = stage_name(spec_, stage);
@@ -56,19 +53,13 @@ class MobileBuilder {
                   index == 0 ? spec_.strides[stage] : 1, spec_.activations[stage]);
       if (!is_flat(spec_)) net_.alias(name, x);
     }
-    BuiltNetwork built;
-    x = spec_.naming == MobileNaming::timm ? timm_head(x) : torchvision_head(x);
-    if (!spec_.has_head) {
-      const auto unused = net_.skip_if([&](const std::string& name) { return !is_body(name); });
-      built.has_logits = false;
-      built.warnings.push_back(no_logits_note(net_.weights(), head_name(spec_), unused));
-    }
-    built.network = net_.finish(spec_.arch, x);
-    built.arch = spec_.arch;
-    built.fingerprint =
-        net_.fingerprint() + (spec_.same ? " same" : "") + " eps " + std::to_string(spec_.eps);
-    built.notes = net_.notes();
-    built.classes = spec_.classes;
+    x = timm ? timm_head(x) : torchvision_head(x);
+    BuiltNetwork built = finish_network(
+        net_, spec_.arch, x, head_name(spec_), spec_.classes,
+        timm ? std::vector<std::string>{"conv_stem.", "bn1.", "blocks.", "conv_head.", "bn2."}
+             : std::vector<std::string>{"features."});
+    built.fingerprint +=
+        std::string(spec_.same ? " same" : "") + " eps " + std::to_string(spec_.eps);
     return built;
   }
 
@@ -78,16 +69,9 @@ class MobileBuilder {
   }
   bool has(const std::string& name) const { return net_.weights().has(name); }
 
-  /// A convolution of `channels_` as its weight `name` tells it.
   ConvNorm read(const std::string& name, std::int64_t stride,
                 std::optional<Activation> activation) const {
-    ConvNorm conv;
-    conv.in = channels_;
-    conv.out = outputs(name);
-    conv.kernel = std::max<std::int64_t>(net_.weights().size(name + ".weight", 2), 1);
-    const std::int64_t inputs = net_.weights().size(name + ".weight", 1);
-    if (inputs > 0 && inputs < channels_ && channels_ % inputs == 0)
-      conv.options.groups = channels_ / inputs;
+    ConvNorm conv = read_conv(net_.weights(), name, channels_);
     conv.options.stride = stride;
     conv.options.same = spec_.same;
     conv.eps = spec_.eps;
@@ -212,7 +196,7 @@ class MobileBuilder {
     net_.alias("features", x);
     const bool module = spec_.naming != MobileNaming::flat_unlabelled;  // else a function
     x = net_.add(module ? "avgpool" : "", make_adaptive_avg_pool(1), {x});
-    if (!spec_.has_head) return x;
+    if (spec_.classes == 0) return x;
     x = net_.add("", make_flatten(), {x});
     if (spec_.naming == MobileNaming::flat) {
       const std::int64_t hidden = outputs("classifier.0");
@@ -242,17 +226,11 @@ class MobileBuilder {
       x = net_.add("", make_adaptive_avg_pool(1), {x});
       x = net_.add("global_pool", make_flatten(), {x});
     }
-    if (!spec_.has_head) return x;
+    if (spec_.classes == 0) return x;
     return net_.linear("classifier", x, channels_, spec_.classes);
   }
 
   std::string last_conv() const { return "features." + std::to_string(spec_.depths.size() + 1); }
-  bool is_body(const std::string& name) const {
-    if (spec_.naming != MobileNaming::timm) return begins_with(name, "features.");
-    for (const char* module : {"conv_stem.", "bn1.", "blocks.", "conv_head.", "bn2."})
-      if (begins_with(name, module)) return true;
-    return false;
-  }
 
   const MobileSpec& spec_;
   NetworkBuilder net_;
@@ -284,9 +262,7 @@ MobileSpec read_mobile(const StateDict& weights) {
     if (!there) break;
     spec.depths.push_back(is_flat(spec) ? 1 : count_blocks(weights, name + "."));
   }
-  const std::int64_t classes = weights.size(head_name(spec) + ".weight", 0);
-  spec.has_head = classes > 0 && weights.size(head_name(spec) + ".weight", 1) > 0;
-  if (spec.has_head) spec.classes = classes;
+  spec.classes = head_classes(weights, head_name(spec));
   return spec;
 }
 
@@ -296,6 +272,15 @@ bool squeezes(const StateDict& weights) {
     return name.find(".fc1.weight") != std::string::npos ||
            name.find(".se.conv_reduce.weight") != std::string::npos;
   });
+}
+
+bool named_after(const std::filesystem::path& weights, const std::string& networks) {
+  const ConfigFile config = ConfigFile::beside(weights, {"config.json"});
+  for (const std::string& name :
+       {weights.filename().string(), weights.parent_path().filename().string(),
+        config.text("architecture")})
+    if (name.find(networks) != std::string::npos) return true;
+  return false;
 }
 
 BuiltNetwork build_mobile(const MobileSpec& spec, StateDict weights) {

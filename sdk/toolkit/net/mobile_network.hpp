@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,9 @@ struct MobileSpec {
   Activation activation = Activation::silu;  ///< of stem and head
   Activation squeeze = Activation::silu;     ///< within squeeze and excitation
   Activation gate = Activation::sigmoid;
-  double eps = 1e-5;  ///< of batch normalisation
-  bool same = false;  ///< TensorFlow's padding (timm's tf_ networks)
-  std::int64_t classes = 1000;
-  bool has_head = true;
+  double eps = 1e-5;         ///< of batch normalisation
+  bool same = false;         ///< TensorFlow's padding (timm's tf_ networks)
+  std::int64_t classes = 0;  ///< 0: no head
 };
 
 /// Prefixes, naming, depths and head of the network in `weights`; the rest is left to the caller.
@@ -40,6 +40,9 @@ struct MobileSpec {
 MobileSpec read_mobile(const StateDict& weights);
 /// Whether some block squeezes and excites.
 bool squeezes(const StateDict& weights);
+/// Whether the file of weights, the folder it is in or timm's configuration beside it is named
+/// after `networks` ("tf_efficientnet").
+bool named_after(const std::filesystem::path& weights, const std::string& networks);
 /// Sets for find_network().
 std::vector<std::vector<std::string>> mobile_anchors();
 

@@ -26,8 +26,10 @@ class Conv final : public Op {
         options_(options) {}
   Tensor run(const Inputs& in, bool) const override {
     if (options_.same) return run_same(in[0]);
-    return at::conv2d(in[0], weight_, bias_, options_.stride, options_.padding, options_.dilation,
-                      options_.groups);
+    const std::int64_t sides =
+        options_.padding_width < 0 ? options_.padding : options_.padding_width;
+    return at::conv2d(in[0], weight_, bias_, options_.stride, {options_.padding, sides},
+                      options_.dilation, options_.groups);
   }
   void to(const torch::Device& device) override {
     move(weight_, device);
@@ -167,6 +169,18 @@ class MaxPool final : public Op {
       : kernel_(kernel), stride_(stride), padding_(padding) {}
   Tensor run(const Inputs& in, bool) const override {
     return at::max_pool2d(in[0], kernel_, stride_, padding_);
+  }
+
+ private:
+  std::int64_t kernel_, stride_, padding_;
+};
+
+class AvgPool final : public Op {
+ public:
+  AvgPool(std::int64_t kernel, std::int64_t stride, std::int64_t padding)
+      : kernel_(kernel), stride_(stride), padding_(padding) {}
+  Tensor run(const Inputs& in, bool) const override {
+    return at::avg_pool2d(in[0], kernel_, stride_, padding_);
   }
 
  private:
@@ -332,6 +346,9 @@ OpPtr make_linear(Tensor weight, Tensor bias) {
 OpPtr make_activation(Activation kind) { return std::make_unique<ActivationOp>(kind); }
 OpPtr make_max_pool(std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
   return std::make_unique<MaxPool>(kernel, stride, padding);
+}
+OpPtr make_avg_pool(std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
+  return std::make_unique<AvgPool>(kernel, stride, padding);
 }
 OpPtr make_adaptive_avg_pool(std::int64_t side) { return std::make_unique<AdaptiveAvgPool>(side); }
 OpPtr make_add() { return std::make_unique<Add>(); }
