@@ -259,7 +259,7 @@ class ConvNextBuilder {
 
   void preprocess(BuiltNetwork& built) const {
     if (spec_.timm) {
-      timm_preprocess(built, 224, 0.875, Preprocess::Interpolation::bicubic);
+      timm_preprocess(built, net_.weights().source, {});
       return;
     }
     imagenet_preprocess(built, spec_.arch == "convnext_tiny"    ? 236

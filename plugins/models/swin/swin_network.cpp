@@ -297,8 +297,11 @@ class SwinBuilder {
   void preprocess(BuiltNetwork& built) const {
     constexpr auto kBicubic = Preprocess::Interpolation::bicubic;
     if (!is_torchvision(spec_)) {
-      const std::int64_t crop = spec_.image > 0 ? spec_.image : 32 * spec_.windows[0];
-      timm_preprocess(built, crop, crop >= 384 ? 1.0 : 0.9, kBicubic);
+      TimmPixels usual;
+      usual.fixed = spec_.image > 0;
+      usual.crop = usual.fixed ? spec_.image : 32 * spec_.windows[0];
+      usual.share = usual.crop >= 384 ? 1.0 : 0.9;
+      timm_preprocess(built, net_.weights().source, usual);
       return;
     }
     const auto is = [&](const char* arch) { return spec_.arch == arch; };
