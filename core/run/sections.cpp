@@ -49,7 +49,7 @@ const std::vector<Section>& sections() {
         choice("labels", "fine", "fine|coarse", "classes of cifar100: its 100, or its 20 groups")}},
       {"model",
        "model",
-       {text("plugin", "", "target model; linex list names them"),
+       {text("plugin", "", "target model, linex list names them; auto = found from model.weights"),
         text("layer", "", "layer to explain, torchvision's module path; a comma list for several"),
         choice("pool", "avg", "avg|max|first", "from a unit's map or tokens to one number")}},
       {"labeler", "labeler", {text("plugin", "", "source of concepts")}},
