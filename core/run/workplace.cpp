@@ -200,6 +200,7 @@ std::vector<Named<Evaluator>> Workplace::open_evaluators() {
 Named<ConceptLabeler> Workplace::open_labeler(const std::shared_ptr<const DataSet>& data) {
   auto labeler = open_only<ConceptLabeler>(
       "labeler", "name the source of concepts, e.g. --labeler.plugin=label");
+  request.label = data.text("label");
   labeler.object->attach(data);
   return labeler;
 }

@@ -1,0 +1,75 @@
+// How long until a data set is open, how fast its images come, and what memory stays taken?
+//
+//   data_start KIND ROOT CACHE [IMAGES]
+//
+// make_data.py writes data sets to open. CACHE is run.cache; with the folder there already, the
+// start is a later run's.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <numeric>
+#include <thread>
+
+#include "linex/error.hpp"
+#include "toolkit/data/dataset.hpp"
+#include "toolkit/data/loader.hpp"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Resident now, in MB.
+double resident() {
+  long pages = 0, kept = 0;
+  std::ifstream("/proc/self/statm") >> pages >> kept;
+  return static_cast<double>(kept) * static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1e6;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) try {
+  if (count < 4) {
+    std::fprintf(stderr, "usage: data_start KIND ROOT CACHE [IMAGES]\n");
+    return 2;
+  }
+  linex::DataOptions options;
+  options.kind = arguments[1];
+  options.root = arguments[2];
+  options.cache = arguments[3];
+  options.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  std::printf("before: %.0f MB resident\n", resident());
+  const auto opening = Clock::now();
+  const auto data = linex::open_data_set(options);
+  std::printf("open:   %.2f s, %lld rows, %zu classes, %.0f MB resident\n", seconds_since(opening),
+              static_cast<long long>(data->size()), data->class_names().size(), resident());
+  const std::int64_t most = count > 4 ? std::atoll(arguments[4]) : data->size();
+  linex::Rows rows(static_cast<std::size_t>(std::min(most, data->size())));
+  std::iota(rows.begin(), rows.end(), 0);
+  linex::Preprocess preprocess;
+  preprocess.resize = linex::Preprocess::Resize::squash;
+  preprocess.size = 32;
+  linex::BatchLoader loader(data, rows, preprocess, {64, options.threads, 0});
+  const auto reading = Clock::now();
+  std::size_t told = 0;
+  for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
+    const std::size_t done = static_cast<std::size_t>(batch.begin + batch.images.size(0));
+    if (done * 10 / rows.size() == told) continue;
+    told = done * 10 / rows.size();
+    std::printf("read:   %zu images, %.0f images/s, %.0f MB resident\n", done,
+                static_cast<double>(done) / seconds_since(reading), resident());
+    std::fflush(stdout);
+  }
+  return 0;
+} catch (const linex::Error& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 3;
+}
