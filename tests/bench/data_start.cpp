@@ -27,6 +27,16 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Of all threads: on a busy machine the wall clock tells of others.
+double cpu_seconds() {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
 /// Resident now, in MB.
 double resident() {
   long pages = 0, kept = 0;
@@ -48,8 +58,10 @@ int main(int count, char** arguments) try {
   options.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   std::printf("before: %.0f MB resident\n", resident());
   const auto opening = Clock::now();
+  const double opening_cpu = cpu_seconds();
   const auto data = linex::open_data_set(options);
-  std::printf("open:   %.2f s, %lld rows, %zu classes, %.0f MB resident\n", seconds_since(opening),
+  std::printf("open:   %.2f s (%.2f s of CPU), %lld rows, %zu classes, %.0f MB resident\n",
+              seconds_since(opening), cpu_seconds() - opening_cpu,
               static_cast<long long>(data->size()), data->class_names().size(), resident());
   const std::int64_t most = count > 4 ? std::atoll(arguments[4]) : data->size();
   linex::Rows rows(static_cast<std::size_t>(std::min(most, data->size())));
@@ -59,13 +71,16 @@ int main(int count, char** arguments) try {
   preprocess.size = 32;
   linex::BatchLoader loader(data, rows, preprocess, {64, options.threads, 0});
   const auto reading = Clock::now();
+  const double reading_cpu = cpu_seconds();
   std::size_t told = 0;
   for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
     const std::size_t done = static_cast<std::size_t>(batch.begin + batch.images.size(0));
     if (done * 10 / rows.size() == told) continue;
     told = done * 10 / rows.size();
-    std::printf("read:   %zu images, %.0f images/s, %.0f MB resident\n", done,
-                static_cast<double>(done) / seconds_since(reading), resident());
+    const auto images = static_cast<double>(done);
+    std::printf("read:   %zu images, %.0f images/s, %.0f a second of CPU, %.0f MB resident\n", done,
+                images / seconds_since(reading), images / (cpu_seconds() - reading_cpu),
+                resident());
     std::fflush(stdout);
   }
   return 0;
