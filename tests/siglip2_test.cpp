@@ -11,6 +11,7 @@
 #include "tests/test_models.hpp"
 #include "tests/test_plugins.hpp"
 #include "toolkit/base/files.hpp"
+#include "toolkit/checkpoint/safetensors.hpp"
 #include "toolkit/concepts/vision_text_model.hpp"
 #include "toolkit/data/dataset.hpp"
 #include "toolkit/data/loader.hpp"
@@ -130,6 +131,30 @@ TEST(Siglip2, EmbeddingsEqualTransformers) {
             1e-5);
 }
 
+TEST(VisionTextStates, OneOfSeveralIsChosen) {
+  const StateDict plain = load_weights(fixtures("siglip2"));
+  std::map<std::string, torch::Tensor> both;
+  for (const auto& [name, tensor] : plain.tensors) {
+    both["student." + name] = tensor;
+    both["teacher." + name] = tensor.is_floating_point() ? tensor * 2 : tensor;
+  }
+  const TemporaryFolder folder;
+  const fs::path file = folder.path() / "model.safetensors";
+  write_safetensors(file, both);
+  fs::copy_file(fixtures("siglip2/config.json"), folder.path() / "config.json");
+  const auto towers = [&](const std::string& state) {
+    VisionTextOverrides overrides;
+    overrides.state = state;
+    return VisionText::load(file, overrides).fingerprint();
+  };
+  EXPECT_EQ(towers(""), VisionText::load(fixtures("siglip2"), {}).fingerprint());
+  EXPECT_EQ(towers("student"), towers(""));
+  EXPECT_NE(towers("teacher"), towers(""));
+  const std::string problem = input_error_of([&] { towers("tutor"); });
+  EXPECT_NE(problem.find(": state=tutor is no state"), std::string::npos) << problem;
+  EXPECT_NE(problem.find("student, teacher"), std::string::npos) << problem;
+}
+
 TEST(Siglip2, TheLabelerFindsTheVocabularyInTheFolder) {
   const TemporaryFolder temporary;
   const fs::path& folder = temporary.path();
@@ -149,7 +174,8 @@ TEST(Siglip2, TheLabelerFindsTheVocabularyInTheFolder) {
   labeler->attach(open_data_set(options));
   const auto presence = labeler->presence();
   Tensor found = torch::empty({3, 2});
-  presence->read({0, 1, 2}, Columns::all(), found.data_ptr<float>());
+  const Rows rows{0, 1, 2};
+  presence->read(rows, Columns::all(), found.data_ptr<float>());
   const auto texts = expected().at("texts").get<std::vector<std::string>>();
   const auto row = [&](const std::string& text) {
     return std::find(texts.begin(), texts.end(), text) - texts.begin();
