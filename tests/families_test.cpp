@@ -3,9 +3,14 @@
 #include <sys/wait.h>
 
 #include <cstdio>
+#include <map>
 
 #include "core/run/found_models.hpp"
+#include "tests/folder_test.hpp"
 #include "tests/test_models.hpp"
+#include "tests/test_plugins.hpp"
+#include "toolkit/base/files.hpp"
+#include "toolkit/checkpoint/safetensors.hpp"
 #include "toolkit/net/families.hpp"
 
 namespace linex {
@@ -19,7 +24,8 @@ TEST(FindModelPlugin, NamesTellIt) {
   const auto found = [](const std::string& file) { return find_model_plugin(fixtures(file)); };
   for (const auto& entry : fs::directory_iterator(fixtures("vits"))) {
     const std::string name = entry.path().filename().string();
-    if (name.find(".out.") == std::string::npos) EXPECT_EQ(found("vits/" + name), "vit") << name;
+    if (name.find(".out.") != std::string::npos) continue;
+    EXPECT_EQ(found("vits/" + name), "vit") << name;
   }
   for (const char* file : {"vit.pth", "vit_old_names.pth"})
     EXPECT_EQ(found(std::string("models/") + file), "vit");
@@ -43,6 +49,79 @@ TEST(FindModelPlugin, EveryFamilyHasAPlugin) {
         fs::exists(std::string(LINEX_PLUGIN_DIR) + "/models/linex_model_" + family.plugin + ".so"))
         << family.plugin;
     EXPECT_FALSE(family_anchors(family.plugin).empty());
+  }
+}
+
+/// One small checkpoint of each family.
+std::string fixture_of(const std::string& plugin) {
+  static const std::map<std::string, std::string> kFiles{{"vit", "vit.pth"},
+                                                         {"swin", "swin_timm.safetensors"},
+                                                         {"convnext", "convnext.safetensors"},
+                                                         {"resnet", "resnet_basic.pth"},
+                                                         {"vgg", "vgg.pth"}};
+  const auto found = kFiles.find(plugin);
+  return found == kFiles.end() ? "" : "models/" + found->second;
+}
+
+using Tensors = std::map<std::string, torch::Tensor>;
+
+TEST(EveryFamily, RefusesWhatIsNoWholeCheckpointOfIt) {
+  const TemporaryFolder temporary;
+  const fs::path file = temporary.path() / "weights.safetensors";
+  for (const NetworkFamily& family : network_families()) {
+    SCOPED_TRACE(family.plugin);
+    ASSERT_NE(fixture_of(family.plugin), "") << "give it a small checkpoint";
+    Tensors whole;
+    for (const auto& [name, tensor] : load_weights(fixtures(fixture_of(family.plugin))).tensors)
+      if (tensor.is_floating_point()) whole[name] = tensor;
+    const auto open = [&] {
+      test::TestModel(family.plugin, test::given({{"weights", file.string()}}));
+    };
+    const auto refused = [&](const Tensors& tensors, const std::string& part) {
+      write_safetensors(file, tensors);
+      const std::string message = input_error_of(open);
+      EXPECT_NE(message.find(file.string()), std::string::npos) << message;
+      EXPECT_NE(message.find(part), std::string::npos) << message;
+    };
+    write_safetensors(file, whole);
+    EXPECT_NO_THROW(open());
+
+    const std::string bytes = read_file(file);
+    for (const std::size_t size :
+         {std::size_t{0}, std::size_t{7}, std::size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
+      write_file_atomic(file, bytes.substr(0, size));
+      EXPECT_NE(input_error_of(open).find(file.string()), std::string::npos) << size;
+    }
+    // Each matrix and kernel once as if of another network, and each kernel once without values.
+    for (const auto& [name, tensor] : whole) {
+      const bool computed = name.find("attn_mask") != std::string::npos;  // not read
+      if (tensor.dim() < 2 || computed) continue;
+      Tensors wrong = whole;
+      wrong[name] = torch::zeros({tensor.size(0) + 1, tensor.size(1) + 1});
+      write_safetensors(file, wrong);
+      EXPECT_NE(input_error_of(open).find(file.string()), std::string::npos) << name;
+      if (tensor.dim() < 4) continue;
+      wrong[name] = torch::zeros({0, 3, 0, 0});
+      write_safetensors(file, wrong);
+      EXPECT_NE(input_error_of(open).find(file.string()), std::string::npos) << name;
+    }
+    // A tensor that the network needs is missing; another network; a state of an optimizer.
+    for (const auto& [name, tensor] : whole) {
+      if (tensor.dim() != 4) continue;
+      Tensors wrong = whole;
+      wrong.erase(name);
+      refused(wrong, "");
+      break;
+    }
+    refused({{"encoder.embedding.weight", torch::zeros({4, 4})}}, "encoder.embedding.weight");
+    for (const NetworkFamily& other : network_families()) {
+      if (other.plugin == family.plugin) continue;
+      Tensors foreign;
+      for (const auto& [name, tensor] : load_weights(fixtures(fixture_of(other.plugin))).tensors)
+        if (tensor.is_floating_point()) foreign[name] = tensor;
+      SCOPED_TRACE("given " + other.plugin);
+      refused(foreign, "");
+    }
   }
 }
 
