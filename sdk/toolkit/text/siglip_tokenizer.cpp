@@ -64,8 +64,8 @@ class SiglipTokenizer final : public Tokenizer {
 
   std::vector<std::int64_t> encode(const std::string& text) const override {
     const std::string clean = lower_ ? each_lower(text) : to_utf8(clean_canonical(text));
-    // A piece covers at least one byte, but for the blank put before the text.
-    std::vector<int> ids(clean.size() + 2);
+    // A piece covers at least one byte; a blank, and the one put before the text, are three.
+    std::vector<int> ids(3 * (clean.size() + 1));
     const int count = library_.encode(model_.get(), clean.data(), clean.size(), ids.data(),
                                       static_cast<int>(ids.size()));
     if (count < 0 || count > static_cast<int>(ids.size()))
