@@ -12,6 +12,7 @@
 #include "core/run/benchmark_plan.hpp"
 #include "core/run/console.hpp"
 #include "core/run/finished.hpp"
+#include "core/run/found_models.hpp"
 #include "core/run/workplace.hpp"
 #include "host/arguments.hpp"
 #include "host/commands.hpp"
@@ -232,16 +233,20 @@ int run(const std::vector<std::string>& words) {
     const std::vector<std::string> rest(words.begin() + 1, words.end());
     // Where to look for plugins stands on the same command line that plugins add options to.
     PluginRegistry registry(linex::parse_plugin_search(rest));
-    const Arguments arguments = linex::parse_arguments(
-        command.syntax, rest, [&](const linex::Sections& first_look) -> std::vector<std::string> {
+    Arguments arguments = linex::parse_arguments(
+        command.syntax, rest, [&](const linex::Sections& given) -> std::vector<std::string> {
           if (!command.syntax.sections) return {};
+          const linex::Sections first_look = linex::with_found_models(given, false);
           auto keys = linex::known_keys(registry, first_look);
           if (command.syntax.name == "benchmark")
             for (auto& key : linex::benchmark_keys(registry, first_look))
               keys.push_back(std::move(key));
           return keys;
         });
-    if (arguments.flags.at("help")) {
+    const bool help = arguments.flags.at("help");
+    if (command.syntax.sections)
+      arguments.sections = linex::with_found_models(arguments.sections, !help);
+    if (help) {
       print_help(command, registry, arguments);
       return 0;
     }
