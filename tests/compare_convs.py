@@ -48,6 +48,35 @@ NETWORKS = [
     ("timm", "swin_tiny_patch4_window7_224", "swin", {"image_size": 256}, 256, {"img_size": 256}),
     ("timm", "swinv2_tiny_window8_256", "swin", {}, 256, {}),
     ("timm", "swinv2_tiny_window16_256", "swin", {"window": 16}, 256, {}),
+    ("torchvision", "efficientnet_b0", "efficientnet", {}, 224, {}),
+    ("torchvision", "efficientnet_b5", "efficientnet", {}, 224, {}),
+    ("torchvision", "efficientnet_v2_s", "efficientnet", {}, 224, {}),
+    ("timm", "efficientnet_b0", "efficientnet", {}, 224, {}),
+    ("timm", "tf_efficientnet_b0", "efficientnet", {"arch": "tf_efficientnet_b0"}, 225, {}),
+    ("timm", "efficientnetv2_rw_t", "efficientnet", {}, 224, {}),
+    ("timm", "efficientnetv2_s", "efficientnet", {}, 224, {}),
+    ("timm", "tf_efficientnetv2_b0", "efficientnet", {"arch": "tf_efficientnetv2_b0"}, 192, {}),
+    ("torchvision", "mobilenet_v2", "mobilenet", {}, 224, {}),
+    ("torchvision", "mobilenet_v3_large", "mobilenet", {}, 224, {}),
+    ("torchvision", "mobilenet_v3_small", "mobilenet", {}, 224, {}),
+    ("timm", "mobilenetv2_100", "mobilenet", {}, 224, {}),
+    ("timm", "mobilenetv2_120d", "mobilenet", {}, 224, {}),
+    ("timm", "mobilenetv3_large_100", "mobilenet", {}, 224, {}),
+    ("timm", "mobilenetv3_small_100", "mobilenet", {}, 224, {}),
+    ("timm", "tf_mobilenetv3_small_minimal_100", "mobilenet", {"arch": "tf_mobilenet_v3_small"}, 224, {}),
+    ("torchvision", "densenet121", "densenet", {}, 224, {}),
+    ("torchvision", "densenet161", "densenet", {}, 200, {}),
+    ("timm", "densenet121", "densenet", {"names": "timm"}, 224, {}),
+    ("timm", "densenetblur121d", "densenet", {}, 224, {}),
+    ("torchvision", "regnet_y_400mf", "regnet", {}, 224, {}),
+    ("torchvision", "regnet_x_400mf", "regnet", {}, 224, {}),
+    ("torchvision", "regnet_x_8gf", "regnet", {}, 224, {}),
+    ("timm", "regnetx_002", "regnet", {}, 224, {}),
+    ("timm", "regnety_002", "regnet", {}, 224, {}),
+    ("timm", "regnety_032", "regnet", {}, 223, {}),
+    ("timm", "regnetz_005", "regnet", {}, 224, {}),
+    ("torchvision", "inception_v3", "inception", {}, 299, {"init_weights": False}),
+    ("timm", "inception_v3", "inception", {"names": "timm"}, 299, {}),
 ]
 # Modules without a layer of their own: they give no map or vector, or their output is another module's.
 WITHOUT = re.compile(
@@ -180,6 +209,7 @@ def compare_pictures(linex, network, name, plugin, folder):
             wanted.append(network(transform(Image.open(root / f"{i}.png").convert("RGB"))[None]))
     out = folder / "out"
     layer = [name for name, _ in network.named_children()][0]
+    network.transform_input = True  # of Inception v3, as for its published weights
     subprocess.run([linex, "activations", "--data.kind=image_folder", f"--data.root={root.parent}",
                     f"--model.plugin={plugin}", f"--model.weights={folder / 'weights.pth'}", f"--model.layer={layer}",
                     f"--run.out={out}", "--run.cache=none", "--run.log-level=error"],

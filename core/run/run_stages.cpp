@@ -102,6 +102,7 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
       throw usage_error("data.root: " + source.model.name +
                         " is a network and needs images; name their folder");
     source.data = data;
+    place.settle_preprocess(source.model.object->preprocess());
     return source;
   }
   // Maps and tokens are pooled as a layer's output is.

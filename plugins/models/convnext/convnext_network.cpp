@@ -4,6 +4,7 @@
 
 #include "linex/error.hpp"
 #include "toolkit/net/builder.hpp"
+#include "toolkit/net/families.hpp"
 #include "toolkit/net/map_ops.hpp"
 #include "toolkit/net/transformer.hpp"
 
@@ -34,11 +35,6 @@ const std::vector<Known>& known_sizes() {
   return sizes;
 }
 
-const std::vector<std::vector<std::string>> kAnchors{
-    {"features.1.0.block.0.weight", "features.0.0.weight"},
-    {"stages.0.blocks.0.conv_dw.weight", "stem.0.weight"},
-    {"stages.0.0.dwconv.weight", "downsample_layers.0.0.weight"}};
-
 /// The authors' names as timm's.
 void rename_authors(StateDict& weights) {
   if (!weights.has("downsample_layers.0.0.weight")) return;
@@ -64,7 +60,7 @@ void rename_authors(StateDict& weights) {
 }
 
 StateDict network_of(StateDict weights) {
-  weights = find_network(std::move(weights), kAnchors);
+  weights = find_network(std::move(weights), family_anchors("convnext"));
   rename_authors(weights);
   return weights;
 }
@@ -259,7 +255,7 @@ class ConvNextBuilder {
 
   void preprocess(BuiltNetwork& built) const {
     if (spec_.timm) {
-      timm_preprocess(built, 224, 0.875, Preprocess::Interpolation::bicubic);
+      timm_preprocess(built, net_.weights().source, {});
       return;
     }
     imagenet_preprocess(built, spec_.arch == "convnext_tiny"    ? 236

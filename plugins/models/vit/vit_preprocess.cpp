@@ -41,25 +41,6 @@ void torchvision_presets(VitSpec& spec) {
   if (spec.image <= 224) spec.preprocess.interpolation = Interpolation::bilinear;
 }
 
-/// timm's config.json: what its own transform is made of.
-bool read_timm(VitSpec& spec, const ConfigFile& config) {
-  const ConfigFile published = config.section("pretrained_cfg");
-  if (!published) return false;
-  Preprocess& preprocess = spec.preprocess;
-  double fraction = published.number("crop_pct").value_or(0.875);
-  if (fraction < 0.1 || fraction > 1) fraction = 0.875;
-  const std::int64_t size = before_crop(spec.image, fraction);
-  if (published.text("crop_mode") == "squash" && fraction == 1)
-    squash(preprocess, spec.image);
-  else
-    resize_short_side(preprocess, size, spec.image);
-  if (published.text("interpolation") == "bilinear")
-    preprocess.interpolation = Interpolation::bilinear;
-  normalise(preprocess, published.triple("mean").value_or(kImageNetMean),
-            published.triple("std").value_or(kImageNetStd));
-  return true;
-}
-
 /// timm's names without its configuration: as the published weights of that form have it.
 void timm_presets(VitSpec& spec) {
   Preprocess& preprocess = spec.preprocess;
@@ -128,6 +109,10 @@ bool read_processor(VitSpec& spec, const ConfigFile& processor, bool asked) {
   normalise(preprocess, processor.triple("image_mean").value_or(kHalf),
             processor.triple("image_std").value_or(kHalf));
   if (!processor.flag("do_normalize").value_or(true)) normalise(preprocess, {0, 0, 0}, {1, 1, 1});
+  if (preprocess.resize == Resize::short_side && preprocess.crop > 0)
+    spec.notes.push_back(
+        "the centre crop is torchvision's; that of transformers lies one pixel before it where the "
+        "margin is 3 more than a multiple of 4");
   return true;
 }
 
@@ -169,7 +154,10 @@ void set_preprocess(VitSpec& spec, const ConfigFile& config, const ConfigFile& p
       torchvision_presets(spec);
       break;
     case Library::timm:
-      if (!read_timm(spec, config)) timm_presets(spec);
+      if (const ConfigFile published = config.section("pretrained_cfg"))
+        preprocess = timm_evaluation(published, spec.image);
+      else
+        timm_presets(spec);
       break;
     case Library::dinov2:
       dinov2_presets(spec, asked);

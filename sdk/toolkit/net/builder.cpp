@@ -43,12 +43,12 @@ NetworkBuilder::Node NetworkBuilder::conv(const std::string& name, Node x, std::
              {x});
 }
 
-NetworkBuilder::Node NetworkBuilder::batch_norm(const std::string& name, Node x,
-                                                std::int64_t channels, double eps) {
+NetworkBuilder::Node NetworkBuilder::batch_norm(const std::string& called, const std::string& name,
+                                                Node x, std::int64_t channels, double eps) {
   const Tensor weight = parameter(name + ".weight", {channels});
   const Tensor bias = parameter(name + ".bias", {channels});
   const Tensor mean = parameter(name + ".running_mean", {channels});
-  return add(name,
+  return add(called,
              make_batch_norm(weight, bias, mean, parameter(name + ".running_var", {channels}), eps),
              {x});
 }

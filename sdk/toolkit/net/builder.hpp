@@ -40,7 +40,12 @@ class NetworkBuilder {
 
   Node conv(const std::string& name, Node x, std::int64_t in, std::int64_t out, std::int64_t kernel,
             ConvOptions options, bool bias);
-  Node batch_norm(const std::string& name, Node x, std::int64_t channels, double eps = 1e-5);
+  Node batch_norm(const std::string& name, Node x, std::int64_t channels, double eps = 1e-5) {
+    return batch_norm(name, name, x, channels, eps);
+  }
+  /// One whose weights are under `name` and which is called `called`.
+  Node batch_norm(const std::string& called, const std::string& name, Node x, std::int64_t channels,
+                  double eps);
   Node layer_norm(const std::string& name, Node x, std::int64_t width, double eps);
   Node linear(const std::string& name, Node x, std::int64_t in, std::int64_t out, bool bias = true);
   /// Layer normalisation of the channels of a map.

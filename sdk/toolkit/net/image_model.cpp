@@ -1,5 +1,7 @@
 #include "toolkit/net/image_model.hpp"
 
+#include <algorithm>
+
 #include "linex/error.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/net/builder.hpp"
@@ -51,13 +53,45 @@ void imagenet_preprocess(BuiltNetwork& built, std::int64_t resize, std::int64_t 
   preprocess.std = kImageNetStd;
 }
 
-void timm_preprocess(BuiltNetwork& built, std::int64_t crop, double share,
-                     Preprocess::Interpolation interpolation) {
-  imagenet_preprocess(built, static_cast<std::int64_t>(static_cast<double>(crop) / share), crop,
-                      interpolation);
+ConfigFile timm_config(const std::filesystem::path& weights) {
+  return ConfigFile::beside(weights, {"config.json"}).section("pretrained_cfg");
+}
+
+Preprocess timm_evaluation(const ConfigFile& pretrained_cfg, std::int64_t side) {
+  Preprocess preprocess;
+  double share = pretrained_cfg.number("crop_pct").value_or(0.875);
+  if (share < 0.1 || share > 1) share = 0.875;
+  const bool squash = pretrained_cfg.text("crop_mode") == "squash" && share == 1;
+  preprocess.resize = squash ? Preprocess::Resize::squash : Preprocess::Resize::short_side;
+  preprocess.size = static_cast<std::int64_t>(static_cast<double>(side) / share);
+  preprocess.crop = squash ? 0 : side;
+  preprocess.interpolation = pretrained_cfg.text("interpolation") == "bilinear"
+                                 ? Preprocess::Interpolation::bilinear
+                                 : Preprocess::Interpolation::bicubic;
+  preprocess.mean = pretrained_cfg.triple("mean").value_or(kImageNetMean);
+  preprocess.std = pretrained_cfg.triple("std").value_or(kImageNetStd);
+  if (*std::min_element(preprocess.std.begin(), preprocess.std.end()) <= 0)
+    preprocess.std = kImageNetStd;
+  return preprocess;
+}
+
+void timm_preprocess(BuiltNetwork& built, const std::filesystem::path& weights,
+                     const TimmPixels& usual) {
+  if (const ConfigFile published = timm_config(weights)) {
+    const auto size = published.counts("input_size");  // channels, height, width
+    built.preprocess =
+        timm_evaluation(published, size.size() == 3 && !usual.fixed ? size[1] : usual.crop);
+    built.notes.push_back("pixels as " + published.source() + " has them");
+    return;
+  }
+  imagenet_preprocess(built,
+                      static_cast<std::int64_t>(static_cast<double>(usual.crop) / usual.share),
+                      usual.crop, usual.interpolation);
+  built.preprocess.mean = usual.mean;
+  built.preprocess.std = usual.std;
   built.notes.push_back(
       "pixels as timm has them for most weights of this family; crop, resize and mean of others "
-      "are in timm's pretrained_cfg (config.json)");
+      "are in timm's pretrained_cfg (config.json, read where it lies beside the weights)");
 }
 
 void tell(const BuiltNetwork& built, const std::string& plugin, Logger& log) {

@@ -1,12 +1,15 @@
 // A native network as a target model.
 #pragma once
 
+#include <array>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "linex/context.hpp"
 #include "linex/model.hpp"
+#include "toolkit/checkpoint/config_file.hpp"
 #include "toolkit/checkpoint/weights.hpp"
 #include "toolkit/net/network.hpp"
 
@@ -36,10 +39,22 @@ BuiltNetwork with_preprocess(BuiltNetwork built, const OptionValues& options);
 void imagenet_preprocess(
     BuiltNetwork& built, std::int64_t resize, std::int64_t crop = 224,
     Preprocess::Interpolation interpolation = Preprocess::Interpolation::bilinear);
-/// timm's evaluation, the shorter side to floor(crop / share), and the note that timm's weights of
-/// one architecture differ in it.
-void timm_preprocess(BuiltNetwork& built, std::int64_t crop, double share,
-                     Preprocess::Interpolation interpolation);
+/// timm's evaluation of one network: the shorter side to floor(crop / share), then the centre.
+struct TimmPixels {
+  std::int64_t crop = 224;
+  double share = 0.875;
+  Preprocess::Interpolation interpolation = Preprocess::Interpolation::bicubic;
+  std::array<float, 3> mean = {0.485f, 0.456f, 0.406f}, std = {0.229f, 0.224f, 0.225f};
+  bool fixed = false;  ///< the network takes images of `crop` alone
+};
+/// timm's configuration (`pretrained_cfg`) in the config.json beside `weights`, or nothing.
+ConfigFile timm_config(const std::filesystem::path& weights);
+/// Images of `side` pixels as timm's configuration has them evaluated.
+Preprocess timm_evaluation(const ConfigFile& pretrained_cfg, std::int64_t side);
+/// Sets timm's evaluation: that of the configuration beside `weights`; without one the `usual` one,
+/// and the note that timm's weights of one architecture differ in it.
+void timm_preprocess(BuiltNetwork& built, const std::filesystem::path& weights,
+                     const TimmPixels& usual);
 
 /// Tells architecture, preprocessing and notes of a network that `plugin` has built.
 void tell(const BuiltNetwork& built, const std::string& plugin, Logger& log);

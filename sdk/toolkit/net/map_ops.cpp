@@ -61,6 +61,27 @@ class Scale final : public Op {
   Tensor scale_;
 };
 
+class Gate final : public Op {
+ public:
+  Tensor run(const Inputs& in, bool reuse) const override {
+    Tensor x = in[0];
+    return reuse ? x.mul_(in[1]) : x * in[1];
+  }
+};
+
+class BlurPool final : public Op {
+ public:
+  Tensor run(const Inputs& in, bool) const override {
+    const Tensor line = torch::tensor({0.25f, 0.5f, 0.25f}, in[0].options());
+    const std::int64_t channels = in[0].size(1);
+    const Tensor filter = at::outer(line, line).expand({channels, 1, 3, 3}).contiguous();
+    const Tensor padded =
+        at::reflection_pad2d(in[0], {1, 1, 1, 1}).contiguous(in[0].suggest_memory_format());
+    constexpr std::int64_t kStride = 2, kPadding = 0, kDilation = 1;
+    return at::conv2d(padded, filter, {}, kStride, kPadding, kDilation, channels);
+  }
+};
+
 class ResponseNorm final : public Op {
  public:
   ResponseNorm(Tensor weight, Tensor bias, double eps)
@@ -92,6 +113,8 @@ OpPtr make_channel_linear(Tensor weight, Tensor bias) {
   return std::make_unique<ChannelLinear>(std::move(weight), std::move(bias));
 }
 OpPtr make_channel_scale(Tensor scale) { return std::make_unique<Scale>(scale); }
+OpPtr make_channel_gate() { return std::make_unique<Gate>(); }
+OpPtr make_blur_pool() { return std::make_unique<BlurPool>(); }
 OpPtr make_response_norm(Tensor weight, Tensor bias, double eps) {
   return std::make_unique<ResponseNorm>(std::move(weight), std::move(bias), eps);
 }

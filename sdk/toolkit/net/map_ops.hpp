@@ -23,6 +23,11 @@ OpPtr make_channel_norm(torch::Tensor weight, torch::Tensor bias, double eps);
 OpPtr make_channel_linear(torch::Tensor weight, torch::Tensor bias);
 /// Times a constant for each channel; scale (C).
 OpPtr make_channel_scale(torch::Tensor scale);
+/// inputs[0] times a factor for each channel, inputs[1] (n, C, 1, 1).
+OpPtr make_channel_gate();
+/// timm's BlurPool2d: every second pixel in each direction after a binomial filter of three,
+/// borders reflected.
+OpPtr make_blur_pool();
 /// ConvNeXt V2's global response normalisation; weight and bias (C).
 OpPtr make_response_norm(torch::Tensor weight, torch::Tensor bias, double eps);
 

@@ -1,5 +1,6 @@
 #include "toolkit/net/ops.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -24,8 +25,11 @@ class Conv final : public Op {
         bias_(std::move(bias)),
         options_(options) {}
   Tensor run(const Inputs& in, bool) const override {
-    return at::conv2d(in[0], weight_, bias_, options_.stride, options_.padding, options_.dilation,
-                      options_.groups);
+    if (options_.same) return run_same(in[0]);
+    const std::int64_t sides =
+        options_.padding_width < 0 ? options_.padding : options_.padding_width;
+    return at::conv2d(in[0], weight_, bias_, options_.stride, {options_.padding, sides},
+                      options_.dilation, options_.groups);
   }
   void to(const torch::Device& device) override {
     move(weight_, device);
@@ -33,6 +37,25 @@ class Conv final : public Op {
   }
 
  private:
+  Tensor run_same(const Tensor& x) const {
+    const auto rest = [&](std::int64_t axis) {
+      const std::int64_t side = x.size(axis), stride = options_.stride;
+      return std::max<std::int64_t>((side + stride - 1) / stride * stride - stride - side + 1 +
+                                        options_.dilation * (weight_.size(axis) - 1),
+                                    0);
+    };
+    const std::int64_t rows = rest(2), columns = rest(3);
+    const Tensor padded = rows % 2 == 0 && columns % 2 == 0
+                              ? x
+                              : at::constant_pad_nd(x, {columns / 2, columns - columns / 2,
+                                                        rows / 2, rows - rows / 2})
+                                    .contiguous(at::MemoryFormat::ChannelsLast);
+    std::vector<std::int64_t> padding{0, 0};
+    if (padded.is_same(x)) padding = {rows / 2, columns / 2};
+    return at::conv2d(padded, weight_, bias_, options_.stride, padding, options_.dilation,
+                      options_.groups);
+  }
+
   Tensor weight_, bias_;
   ConvOptions options_;
 };
@@ -110,11 +133,20 @@ class ActivationOp final : public Op {
  public:
   explicit ActivationOp(Activation kind) : kind_(kind) {}
   Tensor run(const Inputs& in, bool reuse) const override {
+    Tensor x = in[0];
     switch (kind_) {
-      case Activation::relu: {
-        Tensor x = in[0];
+      case Activation::relu:
         return reuse ? x.relu_() : x.relu();
-      }
+      case Activation::relu6:
+        return reuse ? x.clamp_(0, 6) : x.clamp(0, 6);
+      case Activation::silu:
+        return reuse ? at::silu_(x) : at::silu(x);
+      case Activation::hard_swish:
+        return reuse ? at::hardswish_(x) : at::hardswish(x);
+      case Activation::sigmoid:
+        return reuse ? x.sigmoid_() : x.sigmoid();
+      case Activation::hard_sigmoid:
+        return reuse ? at::hardsigmoid_(x) : at::hardsigmoid(x);
       case Activation::gelu:
         return at::gelu(in[0]);
       case Activation::gelu_tanh:
@@ -137,6 +169,18 @@ class MaxPool final : public Op {
       : kernel_(kernel), stride_(stride), padding_(padding) {}
   Tensor run(const Inputs& in, bool) const override {
     return at::max_pool2d(in[0], kernel_, stride_, padding_);
+  }
+
+ private:
+  std::int64_t kernel_, stride_, padding_;
+};
+
+class AvgPool final : public Op {
+ public:
+  AvgPool(std::int64_t kernel, std::int64_t stride, std::int64_t padding)
+      : kernel_(kernel), stride_(stride), padding_(padding) {}
+  Tensor run(const Inputs& in, bool) const override {
+    return at::avg_pool2d(in[0], kernel_, stride_, padding_);
   }
 
  private:
@@ -302,6 +346,9 @@ OpPtr make_linear(Tensor weight, Tensor bias) {
 OpPtr make_activation(Activation kind) { return std::make_unique<ActivationOp>(kind); }
 OpPtr make_max_pool(std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
   return std::make_unique<MaxPool>(kernel, stride, padding);
+}
+OpPtr make_avg_pool(std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
+  return std::make_unique<AvgPool>(kernel, stride, padding);
 }
 OpPtr make_adaptive_avg_pool(std::int64_t side) { return std::make_unique<AdaptiveAvgPool>(side); }
 OpPtr make_add() { return std::make_unique<Add>(); }

@@ -24,9 +24,23 @@ using OpPtr = std::unique_ptr<Op>;
 
 struct ConvOptions {
   std::int64_t stride = 1, padding = 0, groups = 1, dilation = 1;
+  std::int64_t padding_width = -1;  ///< left and right; -1: as `padding`
+  /// TensorFlow's padding instead: outputs ⌈side/stride⌉, an odd rest after the map.
+  bool same = false;
 };
 
-enum class Activation { relu, gelu, gelu_tanh, quick_gelu, tanh };
+enum class Activation {
+  relu,
+  relu6,
+  gelu,
+  gelu_tanh,
+  quick_gelu,
+  silu,
+  hard_swish,
+  sigmoid,
+  hard_sigmoid,
+  tanh
+};
 
 /// y = softmax(q·kᵀ/√d + mask)·v for q (n, h, T, d), k and v (n, h, S, d); mask (T, S) is added
 /// where defined. Returns (n, h, T, d).
@@ -42,6 +56,8 @@ OpPtr make_group_norm(std::int64_t groups, torch::Tensor weight, torch::Tensor b
 OpPtr make_linear(torch::Tensor weight, torch::Tensor bias);
 OpPtr make_activation(Activation kind);
 OpPtr make_max_pool(std::int64_t kernel, std::int64_t stride, std::int64_t padding);
+/// Averages over kernel², zeros around the map included.
+OpPtr make_avg_pool(std::int64_t kernel, std::int64_t stride, std::int64_t padding);
 OpPtr make_adaptive_avg_pool(std::int64_t side);
 OpPtr make_add();  ///< inputs[0] + inputs[1]
 OpPtr make_add_constant(torch::Tensor value);
