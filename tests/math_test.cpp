@@ -142,7 +142,7 @@ Moments take(const torch::Tensor& p, const torch::Tensor& a, const Rows& rows,
   const RowSource as = activation_rows(a, all_columns(a.size(1)));
   const ColumnStats look = column_stats(ps, rows, options.threads);
   const ColumnStats units = column_stats(as, rows, options.threads);
-  return moments({ps, look.mean, as, units.mean}, rows, options);
+  return moments({ps, around_mean(look), as, around_mean(units)}, rows, options);
 }
 
 Rows some_rows(std::int64_t n) {
@@ -201,7 +201,8 @@ TEST(Moments, GramRowsAreRowsOfTheGram) {
   const Matrix presence(p);
   const RowSource source = presence_rows(presence, all_columns(200));
   const std::vector<std::int64_t> wanted{5, 17, 199, 3};
-  const torch::Tensor part = gram_rows(source, whole.concept_mean, wanted, rows, MomentOptions());
+  const torch::Tensor part =
+      gram_rows(source, around_mean(column_stats(source, rows, 1)), wanted, rows, MomentOptions());
   EXPECT_TRUE(torch::allclose(part, whole.gram.index_select(0, torch::tensor(wanted)), 1e-5, 1e-6));
 }
 
@@ -215,12 +216,13 @@ TEST(Moments, SparseSourcesAgreeWithDenseOnes) {
   };
   const RowSource as = activation_rows(a, all_columns(30));
   MomentOptions options;
-  const Moments one = sparse_moments(60, ones, as, rows, options);
+  const ColumnReach reach = around_zero(column_stats(as, rows, 1));
+  const Moments one = sparse_moments(60, ones, as, reach, rows, options);
   const MomentError error = moment_errors(p, a, one, rows);
   EXPECT_LT(error.gram, 1e-6);
   EXPECT_LT(error.cross, 1e-9);
   options.threads = 2;
-  EXPECT_TRUE(torch::equal(one.cross, sparse_moments(60, ones, as, rows, options).cross));
+  EXPECT_TRUE(torch::equal(one.cross, sparse_moments(60, ones, as, reach, rows, options).cross));
 }
 
 TEST(Moments, OnAGpuAgreeWithFloat64) {
@@ -235,8 +237,9 @@ TEST(Moments, OnAGpuAgreeWithFloat64) {
   EXPECT_LT(error.gram, 1e-5);
   EXPECT_LT(error.cross, 1e-5);
   const Matrix presence(p);
-  const torch::Tensor part = gram_rows(presence_rows(presence, all_columns(700)), got.concept_mean,
-                                       {5, 699}, rows, options);
+  const RowSource source = presence_rows(presence, all_columns(700));
+  const torch::Tensor part =
+      gram_rows(source, around_mean(column_stats(source, rows, 1)), {5, 699}, rows, options);
   EXPECT_TRUE(torch::allclose(part, got.gram.index_select(0, torch::tensor({5, 699})), 1e-5, 1e-6));
 }
 
