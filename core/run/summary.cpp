@@ -165,6 +165,8 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
     json["timings_s"][stage] = clock.seconds(stage);
   json["timings_s"]["total"] = clock.total();
   json["peak_rss_mb"] = peak_rss_mb();
+  json["ranks"] = summary.ranks;
+  json["hosts"] = summary.hosts;
   json["figures"] = numbers(summary.figures);
   if (const auto found = summary.figures.find("mean_stability"); found != summary.figures.end())
     json["mean_stability"] = number(found->second);

@@ -37,7 +37,9 @@ struct RunSummary {
   std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;
   std::map<std::string, double> figures;  ///< a solver's own numbers (of several layers: the last)
   std::map<std::string, std::map<std::string, double>> layer_figures;  ///< by layer
-  std::string complaint;  ///< why correlations of this run mean little, or ""
+  std::string complaint;           ///< why correlations of this run mean little, or ""
+  int ranks = 1;                   ///< processes that worked on it
+  std::vector<std::string> hosts;  ///< the machines they ran on
   /// What the run was made of, beside plugins and options: digests by name.
   std::map<std::string, std::string> provenance;
 };

@@ -1,9 +1,12 @@
 // Exact Linear Explanations from moments: elastic-net ranking to a duality gap, then a search for
 // the few concepts that say it best.
+#include <linex/ability.hpp>
+#include <linex/cluster.hpp>
 #include <linex/plugin.hpp>
 
 #include <chrono>
 
+#include "by_ranks.hpp"
 #include "linex/error.hpp"
 #include "stability_table.hpp"
 #include "toolkit/base/text.hpp"
@@ -21,7 +24,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-class LinearSolver final : public linex::SparseSolver {
+class LinearSolver final : public linex::SparseSolver, public linex::SharesWork {
  public:
   static constexpr std::array kOptions{
       real("lambda", 0.05, 1e-6, 1e6,
@@ -106,6 +109,8 @@ class LinearSolver final : public linex::SparseSolver {
     linex::SolveReport report;
     if (finished >= count) return report;
 
+    const auto* const cluster = linex::ability<linex::Cluster>(context_);
+    regression_.moments.cluster = cluster;
     const auto start = std::chrono::steady_clock::now();
     const linex::RegressionInput input{*problem.presence, problem.activations, problem.units,
                                        problem.split};
@@ -121,8 +126,11 @@ class LinearSolver final : public linex::SparseSolver {
       const std::int64_t end = std::min(count, begin + kUnitBlock);
       // Also what is finished: rows of a lazy Gram matrix depend on what was asked before, and
       // figures are of all units.
-      auto block = linex::explain(regression, validation, problem.concepts, begin, end, options_,
-                                  threads, &selections);
+      auto block = cluster
+                       ? linex::explain_shared(*cluster, regression, validation, problem.concepts,
+                                               begin, end, options_, threads, selections)
+                       : linex::explain(regression, validation, problem.concepts, begin, end,
+                                        options_, threads, &selections);
       if (context_.options().integer("stability") > 0)
         resample(regression, begin, selections, problem.concepts, stability);
       if (end <= finished) continue;
@@ -146,6 +154,10 @@ class LinearSolver final : public linex::SparseSolver {
                            context_.log(), report);
     report.figures["gram_rows"] = static_cast<double>(regression.gram->rows_there());
     return report;
+  }
+
+  const void* ability(const char* name) const override {
+    return linex::offer<linex::SharesWork>(name, this);
   }
 
  private:
