@@ -1,4 +1,5 @@
 #include "core/run/run.hpp"
+#include "core/run/outcome.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -116,12 +117,14 @@ RunSummary finish(Workplace& place, const Probe& probe, const Method& method, Lo
   summary.layer_figures = result.figures;
   for (const auto& [layer, figures] : result.figures)
     for (const auto& [figure, value] : figures) summary.figures[figure] = value;
+  summary.trust = trust_facts(summary);
   summary.complaint = split_complaint(probe.split);
   summary.provenance["run key"] = key;
   summary.provenance["data"] = probe.data ? probe.data->fingerprint() : "";
   summary.provenance["model"] = probe.source.model.object->fingerprint();
   const ReportParts parts{probe.source, probe.recorded, probe.split,
-                          {name},       {&result.file}, {method.simulator.object.get()}};
+                          {name},       {&result.file}, {method.simulator.object.get()},
+                          summary.trust};
   finish_run(place, summary, clock, &parts);
   if (place.leads())
     for (const auto& journal : result.journals) fs::remove(journal);

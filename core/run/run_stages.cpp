@@ -320,6 +320,7 @@ void make_report(Workplace& place, const ReportParts& parts) {
   report.facts = {describe_model(report.options["model"]),
                   describe_data(place.options("data").path("root"), parts.source.rows()),
                   describe_split(parts.split), join(parts.methods, ", "), day_of(place.out())};
+  report.facts.insert(report.facts.end(), parts.trust.begin(), parts.trust.end());
   for (const auto* file : parts.files)
     for (const auto& [layer, scores] : file->sanity) report.sanity[layer] = scores;
   ReportOptions options;
