@@ -45,6 +45,7 @@ std::vector<Case> cases() {
           {"efficientnet", "efficientnet", none, "classifier.1"},
           {"efficientnet_tf_timm", "efficientnet",
            test::given({{"padding", std::string("same")}, {"norm_eps", 1e-3}}), "classifier"},
+          {"efficientnet_v2_timm", "efficientnet", none, "classifier"},
           {"mobilenet_v2", "mobilenet", none, "classifier.1"},
           {"mobilenet_v3", "mobilenet", none, "classifier.3"},
           {"mobilenet_v3_timm", "mobilenet", none, "classifier"},
