@@ -70,8 +70,9 @@ std::vector<PluginKeys> plugin_keys(const std::string& name) {
         {"labeler", "labeler.", {}}, {"solver", "solver.", {}}, {"simulator", "simulator.", {}}};
   if (name.rfind("network ", 0) == 0) {
     PluginKeys keys = host_keys(section("model"));
-    for (const auto& spec : section("data").keys)
-      keys.others.insert(std::string("data.") + spec.name);
+    for (const char* part : {"data", "units"})
+      for (const auto& spec : section(part).keys)
+        keys.others.insert(std::string(part) + "." + spec.name);
     return {keys};
   }
   for (const auto& entry : sections())

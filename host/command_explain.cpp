@@ -1,6 +1,7 @@
 // linex explain, linex evaluate: runs, and the few lines a person wants after them.
 #include <cstdio>
 
+#include "core/run/export.hpp"
 #include "core/run/outcome.hpp"
 #include "core/run/run.hpp"
 #include "host/run_commands.hpp"
@@ -8,9 +9,11 @@
 
 namespace linex {
 
-int run_explain(PluginRegistry& registry, const Sections& raw) {
-  std::fputs(outcome_text(explain_run(registry, raw)).c_str(), stdout);
-  return 0;
+int run_explain(PluginRegistry& registry, const Sections& raw, const std::string& formats) {
+  if (!formats.empty()) parse_export_formats(formats);  // before hours of work
+  const RunSummary summary = explain_run(registry, raw);
+  std::fputs(outcome_text(summary).c_str(), stdout);
+  return formats.empty() ? 0 : run_export(registry, summary.out.string(), formats);
 }
 
 int run_evaluate(PluginRegistry& registry, const Sections& raw,

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/plugin/plugin_guard.hpp"
@@ -12,9 +13,11 @@
 #include "core/run/benchmark_plan.hpp"
 #include "core/run/console.hpp"
 #include "core/run/finished.hpp"
+#include "core/run/found_models.hpp"
 #include "core/run/workplace.hpp"
 #include "host/arguments.hpp"
 #include "host/commands.hpp"
+#include "host/reference.hpp"
 #include "host/run_commands.hpp"
 #include "linex/abi_tag.hpp"
 #include "linex/error.hpp"
@@ -79,6 +82,8 @@ int check(const PluginRegistry& registry, const Arguments& arguments) {
   return linex::run_check(request);
 }
 
+int inspect(PluginRegistry& registry, const Arguments& arguments);
+
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
       {{"list", "", {"json"}, {}, false},
@@ -86,11 +91,10 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_list(registry, arguments.flags.at("json"));
        }},
-      {{"inspect", "KIND/NAME", {}, {}, false},
-       "what a plugin is, its options with type, default, range and help",
-       [](auto& registry, const auto& arguments) {
-         return run_inspect(registry, only_word(arguments));
-       }},
+      {{"inspect", "KIND/NAME", {"markdown", "man", "bash", "zsh"}, {}, false},
+       "what a plugin is, its options with type, default, range and help; or, of all commands and "
+       "options, the reference (--markdown), the manual page (--man), completions (--bash, --zsh)",
+       [](auto& registry, const auto& arguments) { return inspect(registry, arguments); }},
       {{"check",
         "FILE.so",
         {},
@@ -103,10 +107,11 @@ const std::vector<Command>& commands() {
        "each), or of a command (--external KIND COMMAND); --write-data DIR instead writes the data "
        "that it runs on",
        [](const auto& registry, const auto& arguments) { return check(registry, arguments); }},
-      {{"explain", "", {}, {}, true},
-       "the main job: data, activations, concepts, explanations, scores",
+      {{"explain", "", {}, {"export"}, true},
+       "the main job: data, activations, concepts, explanations, scores (--export FORMAT,... as "
+       "linex export)",
        [](auto& registry, const auto& arguments) {
-         return run_explain(registry, arguments.sections);
+         return run_explain(registry, arguments.sections, value_of(arguments, "export"));
        }},
       {{"evaluate", "", {}, {"explanations"}, true},
        "scores for any explanation file (--explanations FILE.csv), ours or published",
@@ -134,6 +139,24 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_report(registry, only_word(arguments));
        }},
+      {{"find", "DIR TEXT", {"json"}, {"top"}, false},
+       "units of a finished run whose explanation says TEXT, best first (--top N, 10)",
+       [](auto& registry, const auto& arguments) {
+         if (arguments.words.size() != 2)
+           throw linex::usage_error(
+               "linex find needs the folder of a run and a text, as: linex find DIR 'red stripes'");
+         return run_find(registry, arguments.words[0], arguments.words[1],
+                         value_of(arguments, "top"), arguments.flags.at("json"));
+       }},
+      {{"export", "DIR FORMAT", {}, {}, false},
+       "a finished run as jsonl, neuronpedia, exemplars, latex or svg (a comma list), in "
+       "DIR/export",
+       [](auto& registry, const auto& arguments) {
+         if (arguments.words.size() != 2)
+           throw linex::usage_error(
+               "linex export needs the folder of a run and a format, as: linex export DIR jsonl");
+         return run_export(registry, arguments.words[0], arguments.words[1]);
+       }},
       {{"concepts", "", {}, {}, true},
        "presence of the labeler's concepts as a .npy file",
        [](auto& registry, const auto& arguments) {
@@ -159,6 +182,24 @@ const std::vector<Command>& commands() {
        }},
   };
   return all;
+}
+
+int inspect(PluginRegistry& registry, const Arguments& arguments) {
+  constexpr std::pair<const char*, std::string (*)(const linex::Reference&)> kForms[] = {
+      {"markdown", linex::to_markdown},
+      {"man", linex::to_manual},
+      {"bash", linex::to_bash},
+      {"zsh", linex::to_zsh}};
+  for (const auto& [flag, write] : kForms) {
+    if (!arguments.flags.at(flag)) continue;
+    if (!arguments.words.empty())
+      throw linex::usage_error(std::string("linex inspect --") + flag + " is about all plugins");
+    std::vector<linex::CommandEntry> entries;
+    for (const auto& command : commands()) entries.push_back({command.syntax, command.does});
+    std::fputs(write(linex::make_reference(registry, entries, LINEX_VERSION)).c_str(), stdout);
+    return 0;
+  }
+  return linex::run_inspect(registry, only_word(arguments));
 }
 
 void print_usage() {
@@ -213,16 +254,20 @@ int run(const std::vector<std::string>& words) {
     const std::vector<std::string> rest(words.begin() + 1, words.end());
     // Where to look for plugins stands on the same command line that plugins add options to.
     PluginRegistry registry(linex::parse_plugin_search(rest));
-    const Arguments arguments = linex::parse_arguments(
-        command.syntax, rest, [&](const linex::Sections& first_look) -> std::vector<std::string> {
+    Arguments arguments = linex::parse_arguments(
+        command.syntax, rest, [&](const linex::Sections& given) -> std::vector<std::string> {
           if (!command.syntax.sections) return {};
+          const linex::Sections first_look = linex::with_found_models(given, false);
           auto keys = linex::known_keys(registry, first_look);
           if (command.syntax.name == "benchmark")
             for (auto& key : linex::benchmark_keys(registry, first_look))
               keys.push_back(std::move(key));
           return keys;
         });
-    if (arguments.flags.at("help")) {
+    const bool help = arguments.flags.at("help");
+    if (command.syntax.sections)
+      arguments.sections = linex::with_found_models(arguments.sections, !help);
+    if (help) {
       print_help(command, registry, arguments);
       return 0;
     }

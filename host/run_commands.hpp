@@ -9,7 +9,8 @@
 
 namespace linex {
 
-int run_explain(PluginRegistry& registry, const Sections& raw);
+/// `formats`: to export the run in, a comma list, may be empty.
+int run_explain(PluginRegistry& registry, const Sections& raw, const std::string& formats = "");
 int run_evaluate(PluginRegistry& registry, const Sections& raw,
                  const std::string& explanation_file);
 int run_activations(PluginRegistry& registry, const Sections& raw);
@@ -18,6 +19,11 @@ int run_benchmark(PluginRegistry& registry, const BenchmarkConfiguration& given,
 /// `explanation_file` may be empty.
 int run_analyse(PluginRegistry& registry, const Sections& raw, const std::string& explanation_file);
 int run_report(PluginRegistry& registry, const std::string& folder);
+/// Units whose explanation says `text`, at most `top` ("" = 10), best first.
+int run_find(PluginRegistry& registry, const std::string& folder, const std::string& text,
+             const std::string& top, bool json);
+/// A finished run in a comma list of formats (core/run/export.hpp).
+int run_export(PluginRegistry& registry, const std::string& folder, const std::string& formats);
 int run_concepts(PluginRegistry& registry, const Sections& raw);
 /// Fits a and b of simulator.plugin to the truth of labeler.plugin on the train rows; concepts in
 /// more than `max_share` ("" = 0.3) of them are left out, as the published fit did.

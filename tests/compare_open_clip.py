@@ -27,6 +27,7 @@ import numpy as np
 import open_clip
 import open_clip.tokenizer
 import sentencepiece
+import tokenizers
 import torch
 import transformers
 import PIL
@@ -94,6 +95,7 @@ class Comparison:
         self.clean = open_clip.tokenizer.get_clean_fn("canonicalize")
         self.train_sentencepiece(words)
         self.siglip_tokens = transformers.SiglipTokenizer(vocab_file=str(self.spiece))
+        self.train_gemma(words)
 
     def train_sentencepiece(self, words):
         """A unigram model of SigLIP's form: the real one is not on PyPI."""
@@ -102,6 +104,36 @@ class Comparison:
         sentencepiece.SentencePieceTrainer.train(
             input=str(corpus), model_prefix=str(self.work / "spiece"), vocab_size=4000,
             pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2)
+
+    def train_gemma(self, words):
+        """Byte pairs of Gemma's form, as SentencePiece's file and as Hugging Face's."""
+        corpus = self.work / "corpus.txt"
+        corpus.write_text("\n".join(self.clean(word) for word in words))
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(corpus), model_prefix=str(self.work / "tokenizer"), vocab_size=8000,
+            model_type="bpe", byte_fallback=True, pad_id=0, eos_id=1, bos_id=2, unk_id=3,
+            pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>", unk_piece="<unk>",
+            add_dummy_prefix=False, normalization_rule_name="identity", split_digits=True,
+            remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, minloglevel=2)
+        pieces = sentencepiece.SentencePieceProcessor(str(self.work / "tokenizer.model"))
+        ids = {pieces.id_to_piece(i): i for i in range(len(pieces))}
+        merges = [(piece[:cut], piece[cut:]) for piece, i in ids.items()
+                  if not (pieces.is_control(i) or pieces.is_byte(i) or pieces.is_unknown(i))
+                  for cut in range(1, len(piece)) if piece[:cut] in ids and piece[cut:] in ids]
+        self.gemma = tokenizers.Tokenizer(tokenizers.models.BPE(
+            ids, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+        self.gemma.normalizer = tokenizers.normalizers.Replace(" ", "\u2581")
+        self.gemma.post_processor = tokenizers.processors.TemplateProcessing(
+            single="$A <eos>", special_tokens=[("<eos>", 1)])
+        self.gemma.save(str(self.work / "tokenizer.json"))
+        self.gemma.enable_padding(pad_id=0, pad_token="<pad>", length=64)
+        self.gemma.enable_truncation(64)
+
+    def gemma_ids(self, texts, rule):
+        lower = tokenizers.normalizers.Lowercase()
+        clean = self.clean if rule == "canonical" else lower.normalize_str
+        return torch.tensor([row.ids for row in
+                             self.gemma.encode_batch([clean(text) for text in texts])])
 
     def siglip_ids(self, texts):
         return torch.tensor(self.siglip_tokens([self.clean(text) for text in texts], max_length=64,
@@ -124,13 +156,34 @@ class Comparison:
             self.run("tokens", vocabulary, context, texts, out)
             wrong = int((np.load(out) != reference(self.all_texts).numpy()).any(1).sum())
             self.report(name, wrong == 0, f"{wrong} of {len(self.all_texts)} texts differ")
+        for file in ("tokenizer.model", "tokenizer.json"):
+            for rule in ("canonical", "lower"):
+                self.run("tokens", self.work / file, 64, texts, out, rule)
+                wanted = self.gemma_ids(self.all_texts, rule).numpy()
+                wrong = int((np.load(out) != wanted).any(1).sum())
+                self.report(f"SigLIP 2 tokens, {file}, {rule}", wrong == 0,
+                            f"{wrong} of {len(self.all_texts)} texts differ")
 
-    def compare(self, name, weights, vocabulary, images, texts):
+    def siglip2_case(self, name):
+        torch.manual_seed(3)
+        config = transformers.SiglipConfig(text_config={"vocab_size": 256000})
+        model = transformers.SiglipModel(config).eval()
+        folder = self.work / "siglip2"
+        model.save_pretrained(folder)
+        pixels = torch.stack([torch.from_numpy(np.asarray(
+            p.resize((224, 224), Image.BICUBIC), np.float32)).permute(2, 0, 1) / 127.5 - 1
+            for p in self.pictures()])
+        with torch.no_grad():
+            images = model.vision_model(pixels).pooler_output
+            texts = model.text_model(self.gemma_ids(self.texts, "lower")).pooler_output
+        self.compare(name, folder, self.work / "tokenizer.json", images, texts, "lower")
+
+    def compare(self, name, weights, vocabulary, images, texts, *rule):
         """images, texts: the reference's embeddings."""
         listing, out = self.work / "concepts.json", self.work / "out"
         out.mkdir(exist_ok=True)
         listing.write_text(json.dumps(self.texts))
-        self.run("embed", weights, vocabulary, listing, self.images, out)
+        self.run("embed", weights, vocabulary, listing, self.images, out, *rule)
         for kind, reference in [("images", images), ("texts", texts)]:
             found, wanted = np.load(out / f"{kind}.npy"), reference.detach().float().numpy()
             error = np.linalg.norm(found - wanted, axis=1)
@@ -213,6 +266,7 @@ def main():
             "siglip": lambda: check.open_clip_case(
                 "open_clip ViT-B-16-SigLIP", "ViT-B-16-SigLIP", siglip=True),
             "hf_siglip": lambda: check.hugging_face_case("transformers SigLIP B/16", True, True),
+            "siglip2": lambda: check.siglip2_case("transformers SigLIP 2 B/16"),
             "hf_clip": lambda: check.hugging_face_case("transformers CLIP B/32", False, False),
         }
         for name in arguments.cases or cases:

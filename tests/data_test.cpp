@@ -321,12 +321,56 @@ TEST_F(Data, CsvOfPathsAndLabels) {
   EXPECT_EQ(numbered->class_names().size(), 3u);
   EXPECT_EQ(numbered->labels(), (std::vector<std::int64_t>{2}));
   EXPECT_TRUE(open(write("bare.csv", "path\nx/1.png\n"), "csv")->labels().empty());
-  EXPECT_NE(message_of([&] { open(write("bad.csv", "file\nx\n"), "csv"); }).find("'path'"),
+  EXPECT_NE(message_of([&] { open(write("bad.csv", "where\nx\n"), "csv"); }).find("'path'"),
             std::string::npos);
   // A label as large as memory must not become that many class names.
   EXPECT_EQ(
       open(write("absurd.csv", "path,label\nx/1.png,99999999999\n"), "csv")->class_names().size(),
       1u);
+}
+
+TEST_F(Data, CsvAsPeopleWriteIt) {
+  paint("x/1.png", 1);
+  paint("x/a, b.png", 2);
+  paint("x/c;d.png", 3);
+  using Names = std::vector<std::string>;
+  const auto expect = [&](const std::string& content) {
+    const auto data = open(write("table.csv", content), "csv");
+    EXPECT_EQ(data->class_names(), (Names{"cat", "zebra"})) << content;
+    EXPECT_EQ(data->labels(), (std::vector<std::int64_t>{1, 0})) << content;
+    EXPECT_EQ(data->pixels(1)[0][0][0].item<int>(), 2) << content;
+    log_.warnings.clear();
+  };
+  expect("path;label\nx/1.png;zebra\nx/a, b.png;cat\n");
+  expect("path\tlabel\nx/1.png\tzebra\nx/a, b.png\tcat\n");
+  expect("\xef\xbb\xbfPath,Label\r\nx/1.png,zebra\r\n\"x/a, b.png\",cat\r\n\r\n");
+  expect("id,filename,label,split\n7,x/1.png, zebra ,val\n8,\"x/a, b.png\",cat,val\n");
+  expect("x/1.png;zebra\nx/a, b.png;cat");
+  expect("image_path;class\nx\\1.png;zebra\nx\\a, b.png;cat\n");
+  std::string wide = "\xff\xfe";
+  for (const char c : std::string("path;label\r\nx/1.png;zebra\r\nx/a, b.png;cat\r\n"))
+    wide += std::string{c, '\0'};
+  expect(wide);
+  const auto table = [&](const std::string& content) {
+    return open(write("table.csv", content), "csv");
+  };
+  EXPECT_EQ(table("x/1.png\nx/c;d.png\n")->size(), 2);
+  EXPECT_TRUE(log_.warnings.empty());
+  EXPECT_TRUE(table("path,breed\nx/1.png,pug\n")->labels().empty());
+  ASSERT_EQ(log_.warnings.size(), 1u);
+  EXPECT_NE(log_.warnings[0].find("no column 'label' among path, breed"), std::string::npos);
+  const auto problem = [&](const std::string& content) {
+    return message_of([&] { table(content); });
+  };
+  EXPECT_NE(problem("x/1.png,1,2\n").find("no column 'path'"), std::string::npos);
+  EXPECT_NE(problem("path,label\nx/1.png,a\nx/1.png\n").find("record 3 has 1 cells"),
+            std::string::npos);
+  EXPECT_NE(problem("path,label\n,a\n").find("record 2: the path is empty"), std::string::npos);
+  EXPECT_NE(problem("path,label\nx/1.png,\n").find("record 2: the label is empty"),
+            std::string::npos);
+  EXPECT_NE(problem("path,label\n").find("lists no images"), std::string::npos);
+  EXPECT_NE(problem("path\nnone.png\n").find("none.png: No such file"), std::string::npos);
+  EXPECT_NE(problem(std::string("p\0a\0", 4)).find("iconv -f utf-16le"), std::string::npos);
 }
 
 TEST_F(Data, BatchesDoNotDependOnThreadsOrPrefetching) {

@@ -91,9 +91,15 @@ BenchmarkPlan plan_benchmark(const BenchmarkConfiguration& configuration) {
   for (const auto& section : ordered(configuration)) {
     const Keys& keys = configuration.sections.at(section);
     if (const auto name = name_after(section, kNetwork); !name.empty()) {
-      BenchmarkNetwork network{name, {}, {}};
-      for (const auto& [key, value] : keys)
-        (key.rfind("data.", 0) == 0 ? network.data[key.substr(5)] : network.model[key]) = value;
+      BenchmarkNetwork network{name, {}, {}, {}};
+      for (const auto& [key, value] : keys) {
+        if (key.rfind("data.", 0) == 0)
+          network.data[key.substr(5)] = value;
+        else if (key.rfind("units.", 0) == 0)
+          network.units[key.substr(6)] = value;
+        else
+          network.model[key] = value;
+      }
       plan.networks.push_back(std::move(network));
     } else if (const auto method = name_after(section, kMethod); !method.empty()) {
       plan.methods.push_back(read_method(section, method, keys));
@@ -101,7 +107,7 @@ BenchmarkPlan plan_benchmark(const BenchmarkConfiguration& configuration) {
       plan.base[section] = keys;
     }
   }
-  if (plan.networks.empty()) plan.networks.push_back({"network", {}, {}});
+  if (plan.networks.empty()) plan.networks.push_back({"network", {}, {}, {}});
   if (plan.methods.empty()) plan.methods.push_back({"method", "", {}, {}, {}});
   return plan;
 }
@@ -152,7 +158,9 @@ void see_keys(PluginRegistry& registry, const Sections& first_look, const SeeKey
   for (const auto& [name, given] : first_look) {
     if (!name_after(name, kNetwork).empty()) {
       for (const auto& spec : section("model").keys) see(name + "." + spec.name, "model", spec);
-      for (const auto& spec : section("data").keys) see(name + ".data." + spec.name, "data", spec);
+      for (const char* part : {"data", "units"})
+        for (const auto& spec : section(part).keys)
+          see(name + "." + part + "." + spec.name, part, spec);
       see_plugin_keys(
           registry, first_look, name + ".", PluginKind::model,
           plugin(text_of(first_look, name, "plugin"), text_of(first_look, "model", "plugin")), see);
@@ -184,6 +192,7 @@ Sections sections_of(const BenchmarkPlan& plan, const BenchmarkNetwork& network,
   Sections sections = plan.base;
   overlay(sections["model"], network.model);
   overlay(sections["data"], network.data);
+  overlay(sections["units"], network.units);
   auto& run = sections["run"];
   run["out"] = (out / network.name).string();
   if (!run.count("cache") || run["cache"].empty()) run["cache"] = (out / "cache").string();

@@ -19,7 +19,7 @@ struct BenchmarkConfiguration {
 
 struct BenchmarkNetwork {
   std::string name;
-  std::map<std::string, std::string> model, data;  ///< keys over [model] and [data]
+  std::map<std::string, std::string> model, data, units;  ///< keys over [model], [data], [units]
 };
 
 struct BenchmarkMethod {

@@ -38,6 +38,53 @@ void check_finite(const torch::Tensor& activations, const std::string& what) {
 
 }  // namespace
 
+namespace {
+
+void check_recorded_rows(const Source& source, const std::shared_ptr<const DataSet>& data) {
+  if (data && data->size() != source.recorded.size(0))
+    throw input_error("model.activations has " + std::to_string(source.recorded.size(0)) +
+                      " rows, the data set " + std::to_string(data->size()));
+}
+
+/// model.layer as the layers are called with a basis: LAYER@STEM, whether that was said or LAYER.
+std::string stated_layers(const std::string& text, const std::string& stem) {
+  std::vector<std::string> layers;
+  for (const auto& part : split(text, ',')) {
+    const std::string layer = trim(part), end = "@" + stem;
+    const bool has =
+        layer.size() > end.size() && layer.compare(layer.size() - end.size(), end.size(), end) == 0;
+    layers.push_back(layer.empty() || has ? layer : units::with_stem(layer, stem));
+  }
+  return join(layers, ",");
+}
+
+/// The rest of open_source() where [units] names a basis.
+Source with_basis(Workplace& place, const std::shared_ptr<const DataSet>& data,
+                  std::shared_ptr<UnitBasis> basis, Source source) {
+  const std::string layer = place.options("model").text("layer");
+  if (source.recorded.defined()) {
+    check_recorded_rows(source, data);
+    source.data = data;
+    source.layers = {stated_layers(trim(layer).empty() ? "recorded" : layer, basis->stem())};
+    const Split split = place.open_split(source.rows(), data.get());
+    basis->attach(source.recorded, source.model.object->fingerprint(), split.train);
+    basis->check(source.recorded.narrow(0, 0, 1), source.layers.front());
+    source.basis = std::move(basis);
+    return source;
+  }
+  if (!data)
+    throw usage_error("data.root: " + source.model.name +
+                      " is a network and needs images; name their folder");
+  source.data = data;
+  const Split split = place.open_split(data->size(), data.get());
+  source.model.object = basis->attach(source.model.object, data, split.train);
+  source.layers = parse_layers(stated_layers(layer, basis->stem()), *source.model.object);
+  basis->check(*source.model.object, *data, source.layers);
+  return source;
+}
+
+}  // namespace
+
 Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data) {
   const OptionValues& options = place.options("model");
   Source source;
@@ -47,21 +94,21 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
     std::fputs(describe_layers(*source.model.object).c_str(), stdout);
     throw Finished();
   }
-  source.layers = parse_layers(options.text("layer"), *source.model.object);
   source.pool = pool_from_string(options.text("pool"));
+  if (auto basis = open_unit_basis(place)) return with_basis(place, data, std::move(basis), source);
+  source.layers = parse_layers(options.text("layer"), *source.model.object);
   if (!source.recorded.defined()) {
     if (!data)
       throw usage_error("data.root: " + source.model.name +
                         " is a network and needs images; name their folder");
     source.data = data;
+    place.settle_preprocess(source.model.object->preprocess());
     return source;
   }
   // Maps and tokens are pooled as a layer's output is.
   if (source.recorded.dim() > 2)
     source.recorded = pool_output(source.recorded, source.pool, source.layers.front());
-  if (data && data->size() != source.recorded.size(0))
-    throw input_error("model.activations has " + std::to_string(source.recorded.size(0)) +
-                      " rows, the data set " + std::to_string(data->size()));
+  check_recorded_rows(source, data);
   source.data = data;
   return source;
 }
@@ -69,7 +116,7 @@ Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data)
 void Source::check_units(const std::string& units) const {
   if (trim(units).empty()) return;
   if (recorded.defined()) {
-    parse_units(units, recorded.size(1));
+    parse_units(units, basis ? basis->of(layers.front()).units() : recorded.size(1));
     return;
   }
   const auto image = load_batch(*data, {0}, model.object->preprocess(), 1);
@@ -90,8 +137,10 @@ RecordedLayers record_activations(Workplace& place, const Source& source, StageC
   RecordedLayers recorded;
   clock.time("activations", [&] {
     if (source.recorded.defined()) {
-      recorded.layers = {source.recorded.to(torch::kFloat32)};
-      check_finite(recorded.layers.front(), source.model.name);
+      const auto values = source.recorded.to(torch::kFloat32);
+      check_finite(values.flatten(1), source.model.name);
+      recorded.layers = {
+          source.basis ? source.basis->pooled(values, source.layers.front(), source.pool) : values};
     } else {
       ActivationRequest request;
       request.layers = source.layers;

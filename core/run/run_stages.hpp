@@ -7,6 +7,7 @@
 
 #include "core/report/report.hpp"
 #include "core/run/stage_clock.hpp"
+#include "core/run/unit_basis.hpp"
 #include "core/run/workplace.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
 
@@ -18,15 +19,19 @@ struct Source {
   std::shared_ptr<const DataSet> data;  ///< null for recorded activations without images
   std::vector<std::string> layers;
   Pool pool = Pool::avg;
-  torch::Tensor recorded;  ///< (N, K) or undefined
+  torch::Tensor recorded;  ///< (N, K), with a basis the layer's raw output, or undefined
+  /// Of recorded activations; the layers of a network have theirs inside them. May be null.
+  std::shared_ptr<UnitBasis> basis;
 
   std::int64_t rows() const { return recorded.defined() ? recorded.size(0) : data->size(); }
   /// Checks run.units against every layer before long work: runs one image through the network.
   void check_units(const std::string& units) const;
 };
 
-/// Opens the model and finds its layers; for `?` prints them and throws Finished. Throws
-/// Error(usage) where a network has no data set.
+/// Opens the model and finds its layers; for `?` prints them and throws Finished. With a basis of
+/// [units] layers are LAYER@STEM; one image is run to see that it fits them. Throws Error(usage)
+/// where a network has no data set, Error(input) for a basis of another width or whose units on all
+/// rows are beyond run.memory.
 Source open_source(Workplace& place, const std::shared_ptr<const DataSet>& data);
 
 /// Throws Error(input) where the labeler knows another number of rows than the source.

@@ -2,7 +2,9 @@
 
 #include <sys/resource.h>
 
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -77,6 +79,28 @@ Json typed(const OptionValues::Value& value) {
     }
   };
   return std::visit(visitor, static_cast<const OptionValues::Choices&>(value));
+}
+
+/// 0.485 for 0.485f.
+double as_written(float value) {
+  char text[32];
+  *std::to_chars(text, text + sizeof text - 1, value).ptr = '\0';
+  return std::strtod(text, nullptr);
+}
+
+Json in_json(const Preprocess& preprocess) {
+  Json json;
+  using Resize = Preprocess::Resize;
+  json["resize"] = preprocess.resize == Resize::none     ? "none"
+                   : preprocess.resize == Resize::squash ? "squash"
+                                                         : "short_side";
+  json["size"] = preprocess.size;
+  json["crop"] = preprocess.crop;
+  json["interpolation"] =
+      preprocess.interpolation == Preprocess::Interpolation::bicubic ? "bicubic" : "bilinear";
+  for (const float mean : preprocess.mean) json["mean"].push_back(as_written(mean));
+  for (const float deviation : preprocess.std) json["std"].push_back(as_written(deviation));
+  return json;
 }
 
 std::string utc_now() {
@@ -154,6 +178,7 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
                                {"file", plugin.file},
                                {"sha256", plugin.sha256}});
   json["options"] = summary.options;
+  if (summary.preprocess) json["preprocess"] = in_json(*summary.preprocess);
   json["provenance"]["version"] = LINEX_VERSION;
   json["provenance"]["finished"] = utc_now();
   json["provenance"]["digests"] = summary.provenance;

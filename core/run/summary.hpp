@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "core/run/stage_clock.hpp"
 #include "linex/context.hpp"
 #include "linex/data.hpp"
+#include "linex/model.hpp"
 #include "toolkit/base/stats.hpp"
 
 namespace linex {
@@ -29,6 +31,7 @@ struct RunSummary {
   std::vector<PluginUse> plugins;
   std::map<std::string, std::map<std::string, std::string>> options;  ///< everything resolved
   std::map<std::string, std::map<std::string, OptionValues::Value>> typed_options;  ///< the same
+  std::optional<Preprocess> preprocess;  ///< of a network: how it took pixels
   std::vector<std::string> warnings;
   /// ScoreColumn::sanity by layer and score.
   std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;

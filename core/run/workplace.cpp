@@ -1,6 +1,8 @@
 #include "core/run/workplace.hpp"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <set>
 
 #include "core/run/device.hpp"
@@ -66,6 +68,32 @@ std::map<std::string, std::string> pick_for_plugin(const std::map<std::string, s
                      [&](const OptionSpecs& declared) { return !pick({given}, declared).empty(); }))
       picked.insert(given);
   return picked;
+}
+
+std::string triple(const std::array<float, 3>& values) {
+  std::string text;
+  for (const float value : values) {
+    char digits[32];
+    const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+    text += (text.empty() ? "" : ",") + std::string(digits, end);
+  }
+  return text;
+}
+
+/// kImageOptions (toolkit/net/image_options.hpp) that say `preprocess`.
+std::map<std::string, std::string> preprocess_options(const Preprocess& preprocess) {
+  using Resize = Preprocess::Resize;
+  const bool resized = preprocess.resize != Resize::none;
+  return {
+      {"mean", triple(preprocess.mean)},
+      {"std", triple(preprocess.std)},
+      {"resize", std::to_string(resized ? preprocess.size : 0)},
+      {"crop", std::to_string(preprocess.crop)},
+      {"resize_mode", !resized                              ? "auto"
+                      : preprocess.resize == Resize::squash ? "squash"
+                                                            : "short_side"},
+      {"interpolation",
+       preprocess.interpolation == Preprocess::Interpolation::bicubic ? "bicubic" : "bilinear"}};
 }
 
 }  // namespace
@@ -172,6 +200,7 @@ std::shared_ptr<const DataSet> Workplace::open_data() {
   request.seed = settings_.seed;
   request.part = data.text("part");
   request.labels = data.text("labels");
+  request.label = data.text("label");
   request.ground_truth = data.path("ground_truth");
   request.classes = data.path("classes");
   request.verify_content = data.text("verify") == "content";
@@ -204,12 +233,30 @@ Named<ConceptLabeler> Workplace::open_labeler(const std::shared_ptr<const DataSe
   return labeler;
 }
 
+Named<ConceptLabeler> Workplace::open_unattached(const std::string& section_name) {
+  return open_only<ConceptLabeler>(section_name, "name a labeler");
+}
+
 Named<ConceptLabeler> Workplace::open_simulator(const std::shared_ptr<const DataSet>& data,
                                                 const Named<ConceptLabeler>& labeler) {
   if (!has_plugin("simulator")) return labeler;
   auto simulator = open_only<ConceptLabeler>("simulator", "name a labeler");
   simulator.object->attach(data);
   return simulator;
+}
+
+void Workplace::settle_preprocess(const Preprocess& preprocess) {
+  preprocess_ = preprocess;
+  Choice& choice = choices_.at("model").front();
+  std::map<std::string, std::string> given(choice.options.text.begin(), choice.options.text.end());
+  for (const auto& [key, text] : preprocess_options(preprocess)) {
+    const auto option = given.find(key);
+    if (option == given.end()) return;
+    option->second = text;
+  }
+  const OptionSpecs specs = registry_.options(PluginKind::model, choice.name);
+  choice.options = resolve_options(specs, given, "model", "model/" + choice.name);
+  state_absolute_paths(specs, "", choice.options);
 }
 
 Split Workplace::open_split(std::int64_t rows, const DataSet* data) const {
@@ -283,6 +330,9 @@ std::string Workplace::digest() const {
       if (runs_command(entry) && kIrrelevantOfCommands.count(key)) continue;
       digest.add(key).add(value);
     }
+    for (const auto& [key, path] : resolved_.at(entry.name).paths)
+      // Decoding a change back is not told by the activations.
+      if (entry.name == "units") digest.add(key).add(content_digest(split_place(path).file));
     if (!has_plugin(entry.name)) continue;
     for (const auto& choice : choices_.at(entry.name)) {
       const PluginKind kind = plugin_kind_from_string(entry.plugin_kind);
@@ -305,6 +355,10 @@ void Workplace::describe(RunSummary& summary) const {
     for (const auto& [key, value] : texts(entry.name)) summary.options[entry.name][key] = value;
     auto& typed = summary.typed_options[entry.name];
     typed = resolved_.at(entry.name).values.all();
+    if (entry.name == "units")
+      for (const auto& [key, path] : resolved_.at(entry.name).paths)
+        if (!path.empty())
+          summary.provenance["units." + key] = content_digest(split_place(path).file);
     if (!has_plugin(entry.name)) continue;
     for (const auto& choice : choices_.at(entry.name)) {
       for (const auto& [key, value] : choice.options.values.all()) typed[key] = value;
@@ -312,6 +366,7 @@ void Workplace::describe(RunSummary& summary) const {
         summary.provenance[entry.name + "." + key] = content_digest(path);
     }
   }
+  summary.preprocess = preprocess_;
   summary.warnings = log_->warnings();
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,9 @@ class Workplace {
     return resolved_.at(section).values;
   }
 
+  /// States how the network takes pixels in what run.ini, keys and summary say, where its plugin
+  /// has options for that: what was left to the weights is written out.
+  void settle_preprocess(const Preprocess& preprocess);
   /// Null where data.root is empty.
   std::shared_ptr<const DataSet> open_data();
   Named<TargetModel> open_model();
@@ -47,6 +51,8 @@ class Workplace {
   std::vector<Named<Evaluator>> open_evaluators();
   /// Attached to `data`.
   Named<ConceptLabeler> open_labeler(const std::shared_ptr<const DataSet>& data);
+  /// Of "labeler" or "simulator", which names one; not attached.
+  Named<ConceptLabeler> open_unattached(const std::string& section);
   /// simulator.plugin, or `labeler` itself where none is named. Attached.
   Named<ConceptLabeler> open_simulator(const std::shared_ptr<const DataSet>& data,
                                        const Named<ConceptLabeler>& labeler);
@@ -93,6 +99,7 @@ class Workplace {
   std::shared_ptr<ConsoleLogger> log_;
   std::shared_ptr<HostContext> context_;
   std::vector<PluginUse> used_;
+  std::optional<Preprocess> preprocess_;
   std::shared_ptr<const void> lock_;  // on run.out
 };
 

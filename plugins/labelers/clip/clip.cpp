@@ -4,13 +4,18 @@
 
 namespace {
 
+std::unique_ptr<linex::Tokenizer> open_vocabulary(const std::filesystem::path& file,
+                                                  const linex::VisionTextConfig& /*config*/) {
+  return linex::open_clip_vocabulary(file);
+}
+
 class ClipModel final : public linex::VisionTextModel {
  public:
   explicit ClipModel(const linex::PluginContext& context)
       : VisionTextModel(
             context, {linex::VisionTextConfig::Family::clip,
                       {"bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt", "vocab.json"},
-                      linex::open_clip_vocabulary,
+                      open_vocabulary,
                       true}) {}  // it finds the end of a text by its largest id
 };
 

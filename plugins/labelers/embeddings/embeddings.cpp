@@ -1,9 +1,12 @@
 // Presence from anybody's embeddings of images and concepts: two recorded matrices.
+#include <algorithm>
+
 #include "linex/plugin.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/checkpoint/arrays.hpp"
 #include "toolkit/concepts/concept_list.hpp"
+#include "toolkit/concepts/embedding_ability.hpp"
 #include "toolkit/concepts/embedding_presence.hpp"
 
 namespace {
@@ -21,7 +24,7 @@ torch::Tensor unit_rows(const std::string& file) {
       matrix, [&](std::int64_t row) { return "row " + std::to_string(row) + " of " + file; });
 }
 
-class Embeddings final : public linex::ConceptLabeler {
+class Embeddings final : public linex::ConceptLabeler, public linex::ImageTextEmbeddings {
  public:
   static constexpr std::array kOptions{
       required(path("images", "",
@@ -55,6 +58,8 @@ class Embeddings final : public linex::ConceptLabeler {
     if (options.text("presence") == "sigmoid")
       sigmoid = linex::Sigmoid{options.real("a"), options.real("b")};
     presence_ = std::make_shared<linex::EmbeddingPresence>(images, texts, sigmoid);
+    images_ = images;
+    texts_ = texts;
   }
 
   void attach(std::shared_ptr<const linex::DataSet> data) override {
@@ -68,11 +73,27 @@ class Embeddings final : public linex::ConceptLabeler {
   std::string fingerprint() const override {
     return linex::sha256_of_paths({images_file_, texts_file_, names_file_});
   }
+  const void* ability(const char* name) const override {
+    return linex::offer<linex::ImageTextEmbeddings>(name, this);
+  }
+  torch::Tensor image_embeddings() const override { return images_; }
+  torch::Tensor text_embeddings(const std::vector<std::string>& texts) const override {
+    std::vector<torch::Tensor> rows;
+    for (const auto& text : texts) {
+      const auto found = std::find(names_.begin(), names_.end(), text);
+      if (found == names_.end())
+        throw linex::usage_error("labeler embeddings: there is no embedding of '" + text +
+                                 "', only of the concepts in " + names_file_);
+      rows.push_back(texts_[found - names_.begin()]);
+    }
+    return rows.empty() ? texts_.narrow(0, 0, 0) : torch::stack(rows);
+  }
 
  private:
   std::string images_file_, texts_file_, names_file_;
   std::vector<std::string> names_;
   std::shared_ptr<const linex::EmbeddingPresence> presence_;
+  torch::Tensor images_, texts_;  // rows of unit length
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "linex/error.hpp"
 #include "toolkit/net/builder.hpp"
+#include "toolkit/net/families.hpp"
 #include "toolkit/net/map_ops.hpp"
 #include "toolkit/net/transformer.hpp"
 
@@ -34,11 +35,6 @@ const std::vector<Known>& known_sizes() {
   return sizes;
 }
 
-const std::vector<std::vector<std::string>> kAnchors{
-    {"features.1.0.block.0.weight", "features.0.0.weight"},
-    {"stages.0.blocks.0.conv_dw.weight", "stem.0.weight"},
-    {"stages.0.0.dwconv.weight", "downsample_layers.0.0.weight"}};
-
 /// The authors' names as timm's.
 void rename_authors(StateDict& weights) {
   if (!weights.has("downsample_layers.0.0.weight")) return;
@@ -64,7 +60,7 @@ void rename_authors(StateDict& weights) {
 }
 
 StateDict network_of(StateDict weights) {
-  weights = find_network(std::move(weights), kAnchors);
+  weights = find_network(std::move(weights), family_anchors("convnext"));
   rename_authors(weights);
   return weights;
 }

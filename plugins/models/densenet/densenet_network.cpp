@@ -4,6 +4,7 @@
 
 #include "linex/error.hpp"
 #include "toolkit/net/conv_blocks.hpp"
+#include "toolkit/net/families.hpp"
 #include "toolkit/net/map_ops.hpp"
 #include "toolkit/net/token_ops.hpp"
 
@@ -29,10 +30,6 @@ const std::vector<Known>& known_networks() {
 
 /// Of checkpoints from before PyTorch 0.4, torchvision's published ones among them: `norm.1` for
 /// `norm1`, and so on.
-const std::vector<std::vector<std::string>> kAnchors{
-    {"features.conv0.weight", "features.denseblock1.denselayer1.norm1.weight"},
-    {"features.conv0.weight", "features.denseblock1.denselayer1.norm.1.weight"}};
-
 template <typename Value>
 void rename(std::map<std::string, Value>& entries) {
   std::map<std::string, Value> renamed;
@@ -48,7 +45,7 @@ void rename(std::map<std::string, Value>& entries) {
 }
 
 StateDict find_densenet(StateDict given) {
-  StateDict weights = find_network(std::move(given), kAnchors);
+  StateDict weights = find_network(std::move(given), family_anchors("densenet"));
   if (!weights.has("features.denseblock1.denselayer1.norm.1.weight")) return weights;
   rename(weights.tensors);
   rename(weights.unread);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "toolkit/net/conv_blocks.hpp"
+#include "toolkit/net/families.hpp"
 #include "toolkit/net/token_ops.hpp"
 
 namespace linex {
@@ -49,9 +50,6 @@ constexpr Block kBlocks[] = {{"Mixed_5b", &kA}, {"Mixed_5c", &kA}, {"Mixed_5d", 
                              {"Mixed_6a", &kB}, {"Mixed_6b", &kC}, {"Mixed_6c", &kC},
                              {"Mixed_6d", &kC}, {"Mixed_6e", &kC}, {"Mixed_7a", &kD},
                              {"Mixed_7b", &kE}, {"Mixed_7c", &kE}};
-
-const std::vector<std::vector<std::string>> kAnchors{
-    {"Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch1x1.conv.weight"}};
 
 struct Map {
   Node node;
@@ -170,7 +168,7 @@ class InceptionBuilder {
 }  // namespace
 
 BuiltNetwork build_inception(const std::string& names, StateDict given) {
-  StateDict weights = find_network(std::move(given), kAnchors);
+  StateDict weights = find_network(std::move(given), family_anchors("inception"));
   if (!weights.has("Mixed_5b.branch1x1.conv.weight"))
     throw foreign_weights(weights, "an Inception v3", "Mixed_5b.branch1x1.conv.weight");
   const bool timm = called_as_timm(names, weights);

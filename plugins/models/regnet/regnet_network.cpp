@@ -2,6 +2,7 @@
 
 #include "linex/error.hpp"
 #include "toolkit/net/conv_blocks.hpp"
+#include "toolkit/net/families.hpp"
 
 namespace linex {
 namespace {
@@ -52,10 +53,6 @@ const std::vector<Known>& known_networks() {
       {nullptr, "regnetz_040", true, {2, 6, 14, 6}, 528}};
   return known;
 }
-
-const std::vector<std::vector<std::string>> kAnchors{
-    {"stem.0.weight", "trunk_output.block1.block1-0.f.a.0.weight"},
-    {"stem.conv.weight", "s1.b1.conv1.conv.weight"}};
 
 std::string stage_name(bool timm, std::size_t stage) {
   return timm ? "s" + std::to_string(stage + 1) : "trunk_output.block" + std::to_string(stage + 1);
@@ -210,7 +207,7 @@ class RegNetBuilder {
 }  // namespace
 
 RegNetSpec regnet_spec(const std::string& arch, const StateDict& given) {
-  const StateDict weights = find_network(given, kAnchors);
+  const StateDict weights = find_network(given, family_anchors("regnet"));
   RegNetSpec spec;
   spec.timm = weights.has("s1.b1.conv1.conv.weight");
   spec.depths = read_depths(weights, spec.timm);
@@ -231,7 +228,7 @@ RegNetSpec regnet_spec(const std::string& arch, const StateDict& given) {
 }
 
 BuiltNetwork build_regnet(const RegNetSpec& spec, StateDict weights) {
-  return RegNetBuilder(spec, find_network(std::move(weights), kAnchors)).build();
+  return RegNetBuilder(spec, find_network(std::move(weights), family_anchors("regnet"))).build();
 }
 
 }  // namespace linex

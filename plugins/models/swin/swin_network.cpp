@@ -4,6 +4,7 @@
 
 #include "linex/error.hpp"
 #include "toolkit/net/builder.hpp"
+#include "toolkit/net/families.hpp"
 #include "toolkit/net/map_ops.hpp"
 #include "toolkit/net/transformer.hpp"
 #include "window_attention.hpp"
@@ -39,10 +40,6 @@ std::string arch_name(const Known& known, bool v2) {
   if (v2) name.insert(std::string("swin").size(), "_v2");
   return name;
 }
-
-const std::vector<std::vector<std::string>> kAnchors{
-    {"features.1.0.attn.qkv.weight", "features.0.0.weight"},
-    {"layers.0.blocks.0.attn.qkv.weight", "patch_embed.proj.weight"}};
 
 bool is_torchvision(const SwinSpec& spec) { return spec.naming == SwinNaming::torchvision; }
 
@@ -319,7 +316,7 @@ class SwinBuilder {
 }  // namespace
 
 SwinSpec infer_swin(const StateDict& given) {
-  const StateDict weights = find_network(given, kAnchors);
+  const StateDict weights = find_network(given, family_anchors("swin"));
   SwinSpec spec;
   read_variant(weights, spec);
   for (std::size_t stage = 0; stage < 8; ++stage) {
@@ -345,7 +342,7 @@ SwinSpec infer_swin(const StateDict& given) {
 
 SwinSpec swin_spec(const std::string& arch, const StateDict& given) {
   if (arch == "auto") return infer_swin(given);
-  const StateDict weights = find_network(given, kAnchors);
+  const StateDict weights = find_network(given, family_anchors("swin"));
   for (const Known& known : known_sizes())
     for (const bool v2 : {false, true}) {
       if (arch_name(known, v2) != arch) continue;
@@ -376,7 +373,7 @@ void set_windows(SwinSpec& spec, std::int64_t window, std::int64_t image) {
 }
 
 BuiltNetwork build_swin(const SwinSpec& spec, StateDict weights) {
-  return SwinBuilder(spec, find_network(std::move(weights), kAnchors)).build();
+  return SwinBuilder(spec, find_network(std::move(weights), family_anchors("swin"))).build();
 }
 
 }  // namespace linex

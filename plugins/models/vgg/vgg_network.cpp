@@ -4,6 +4,7 @@
 
 #include "linex/error.hpp"
 #include "toolkit/net/builder.hpp"
+#include "toolkit/net/families.hpp"
 
 namespace linex {
 namespace {
@@ -36,8 +37,6 @@ std::vector<VggSpec> known_specs() {
   return specs;
 }
 
-const std::vector<std::vector<std::string>> kAnchors{{"features.0.weight"}};
-
 std::int64_t rows(const StateDict& weights, const std::string& name, std::int64_t otherwise) {
   const torch::Tensor weight = weights.get(name);
   return weight.defined() && weight.dim() == 2 ? weight.size(0) : otherwise;
@@ -63,7 +62,7 @@ void read_classifier(const StateDict& weights, VggSpec& spec) {
 }  // namespace
 
 VggSpec infer_vgg(const StateDict& given) {
-  const StateDict weights = find_network(given, kAnchors);
+  const StateDict weights = find_network(given, family_anchors("vgg"));
   const auto is_conv = [&](std::int64_t index) {
     const torch::Tensor weight = weights.get("features." + std::to_string(index) + ".weight");
     return weight.defined() && weight.dim() == 4;
@@ -97,7 +96,7 @@ VggSpec infer_vgg(const StateDict& given) {
 
 VggSpec vgg_spec(const std::string& arch, const StateDict& given) {
   if (arch == "auto") return infer_vgg(given);
-  const StateDict weights = find_network(given, kAnchors);
+  const StateDict weights = find_network(given, family_anchors("vgg"));
   for (VggSpec spec : known_specs()) {
     if (spec.arch != arch) continue;
     read_classifier(weights, spec);
@@ -107,7 +106,7 @@ VggSpec vgg_spec(const std::string& arch, const StateDict& given) {
 }
 
 BuiltNetwork build_vgg(const VggSpec& spec, StateDict weights) {
-  NetworkBuilder net(find_network(std::move(weights), kAnchors));
+  NetworkBuilder net(find_network(std::move(weights), family_anchors("vgg")));
   int index = 0;
   const auto next = [&] { return "features." + std::to_string(index++); };
   Node x = net.input();

@@ -3,6 +3,7 @@
 #include <cctype>
 
 #include "linex/error.hpp"
+#include "toolkit/net/families.hpp"
 
 namespace linex {
 namespace {
@@ -265,25 +266,10 @@ bool is_dinov2(const StateDict& weights) {
 
 }  // namespace
 
-const std::vector<std::vector<std::string>>& vit_anchors() {
-  static const std::vector<std::vector<std::string>> anchors = [] {
-    std::vector<std::vector<std::string>> all{{"conv_proj.weight", "encoder.ln.weight"},
-                                              {"visual.conv1.weight", "visual.ln_post.weight"},
-                                              {"vision_model.embeddings.patch_embedding.weight"},
-                                              {"patch_embed.proj.weight", "pos_embed"}};
-    for (const std::string inner : kInner)
-      all.push_back({inner + "embeddings.patch_embeddings.projection.weight",
-                     inner + "embeddings.cls_token"});
-    all.push_back({"embeddings.patch_embeddings.projection.weight", "embeddings.cls_token"});
-    return all;
-  }();
-  return anchors;
-}
-
 NamedVit find_vit(StateDict given) {
   NamedVit found;
   join_linear_head(given);
-  StateDict& weights = found.weights = find_network(std::move(given), vit_anchors());
+  StateDict& weights = found.weights = find_network(std::move(given), family_anchors("vit"));
   const auto has = [&](const std::string& name) {
     return weights.has(name) || weights.unread.count(name) != 0;
   };

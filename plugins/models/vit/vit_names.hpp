@@ -63,9 +63,6 @@ struct VitNames {
   const char* distillation_head = nullptr;
 };
 
-/// What may stand beside names of a library: the anchors of find_network(), by library.
-const std::vector<std::vector<std::string>>& vit_anchors();
-
 /// The tensors of a vision transformer among those of a checkpoint, under one library's present
 /// names, and that library. Throws Error(input) where there is none.
 struct NamedVit {

@@ -109,6 +109,10 @@ bool read_processor(VitSpec& spec, const ConfigFile& processor, bool asked) {
   normalise(preprocess, processor.triple("image_mean").value_or(kHalf),
             processor.triple("image_std").value_or(kHalf));
   if (!processor.flag("do_normalize").value_or(true)) normalise(preprocess, {0, 0, 0}, {1, 1, 1});
+  if (preprocess.resize == Resize::short_side && preprocess.crop > 0)
+    spec.notes.push_back(
+        "the centre crop is torchvision's; that of transformers lies one pixel before it where the "
+        "margin is 3 more than a multiple of 4");
   return true;
 }
 

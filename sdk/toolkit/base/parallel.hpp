@@ -11,6 +11,20 @@
 
 namespace linex {
 
+namespace detail {
+/// The order that a region's begin and end give, once more where ThreadSanitizer can see it: it
+/// knows nothing of libgomp's barriers. Shared by all regions, as a thread must not read the
+/// region's own data before.
+#if defined(__SANITIZE_THREAD__)
+inline std::atomic<int> seen_barrier{0};
+inline void arrive_at_barrier() { seen_barrier.fetch_add(1, std::memory_order_release); }
+inline void leave_barrier() { static_cast<void>(seen_barrier.load(std::memory_order_acquire)); }
+#else
+inline void arrive_at_barrier() {}
+inline void leave_barrier() {}
+#endif
+}  // namespace detail
+
 /// `threads`, or 1 where `operations` are too few to be worth waking them (some microseconds on an
 /// idle machine, a time slice on a busy one).
 inline int threads_for(std::int64_t operations, int threads) {
@@ -25,8 +39,10 @@ void parallel_for(std::int64_t n, int threads, const Body& body) {
   std::exception_ptr failure;
   std::mutex failure_lock;
   std::atomic<bool> failed{false};
+  detail::arrive_at_barrier();
 #pragma omp parallel num_threads(threads > 1 ? threads : 1)
   {
+    detail::leave_barrier();
     // A region of one thread does not count as parallel: BLAS would start its own threads there.
     // oneDNN plans convolutions for omp_get_max_threads() even inside a region and would wait for
     // threads that never come. The setting belongs to this thread's implicit task and ends with it;
@@ -43,7 +59,9 @@ void parallel_for(std::int64_t n, int threads, const Body& body) {
         if (!failed.exchange(true)) failure = std::current_exception();
       }
     }
+    detail::arrive_at_barrier();
   }
+  detail::leave_barrier();
   if (failure) std::rethrow_exception(failure);
 }
 

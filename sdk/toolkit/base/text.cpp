@@ -10,7 +10,7 @@
 #include <numeric>
 
 #include "linex/error.hpp"
-#include "toolkit/base/files.hpp"
+#include "toolkit/base/text_file.hpp"
 
 namespace linex {
 
@@ -56,10 +56,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::vector<std::string> read_list(const std::filesystem::path& path) {
-  const std::string content = read_file(path);
-  std::string_view text = content;
-  if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);
-  auto lines = split_lines(text);
+  auto lines = split_lines(read_text(path));
   for (std::size_t i = 0; i < lines.size(); ++i)
     if (!is_utf8(lines[i]))
       throw input_error("cannot read " + path.string() + ": line " + std::to_string(i + 1) +

@@ -59,8 +59,8 @@ std::string_view view(const ZipArchive::Entry& entry) {
 
 /// Since 1.6: NAME/data.pkl, NAME/data/KEY; a TorchScript archive is alike.
 std::shared_ptr<PickleTree> read_zip(const std::shared_ptr<MappedFile>& file,
-                                     const std::string& source) {
-  const ZipArchive zip(file->data(), file->size(), source);
+                                     const std::string& source, std::size_t offset) {
+  const ZipArchive zip(file->data() + offset, file->size() - offset, source);
   const ZipArchive::Entry* pickle = nullptr;
   constexpr std::string_view kName = "data.pkl";
   for (const auto& entry : zip.entries()) {
@@ -103,8 +103,9 @@ std::shared_ptr<PickleTree> read_zip(const std::shared_ptr<MappedFile>& file,
 const char* const kMagic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 std::shared_ptr<PickleTree> read_legacy(const std::shared_ptr<MappedFile>& file,
-                                        const std::string& source) {
-  const std::string_view bytes(reinterpret_cast<const char*>(file->data()), file->size());
+                                        const std::string& source, std::size_t offset) {
+  const std::string_view bytes(reinterpret_cast<const char*>(file->data()) + offset,
+                               file->size() - offset);
   std::size_t at = 0;
   const auto next = [&] {
     auto tree = std::make_shared<PickleTree>(bytes.substr(at), source);
@@ -146,7 +147,7 @@ std::shared_ptr<PickleTree> read_legacy(const std::shared_ptr<MappedFile>& file,
     stored.numel = numel;
     const std::size_t size = storage_bytes(stored, source);
     if (size > bytes.size() - at) throw truncated();
-    blocks[found->second].data = file->data() + at;
+    blocks[found->second].data = file->data() + offset + at;
     blocks[found->second].size = size;
     at += size;
   }
@@ -156,14 +157,15 @@ std::shared_ptr<PickleTree> read_legacy(const std::shared_ptr<MappedFile>& file,
   return tree;
 }
 
-bool is_zip(const MappedFile& file) {
-  return file.size() >= 4 && std::memcmp(file.data(), "PK\3\4", 4) == 0;
+bool is_zip(const MappedFile& file, std::size_t offset) {
+  return file.size() - offset >= 4 && std::memcmp(file.data() + offset, "PK\3\4", 4) == 0;
 }
 
-bool is_legacy(const MappedFile& file) {
+bool is_legacy(const MappedFile& file, std::size_t offset) {
+  const unsigned char* const start = file.data() + offset;
   // PROTO n, LONG1 10 or a decimal LONG of the magic number.
-  return file.size() >= 4 && file.data()[0] == 0x80 && file.data()[1] <= 5 &&
-         (file.data()[2] == 0x8a || file.data()[2] == 0x95);
+  return file.size() - offset >= 4 && start[0] == 0x80 && start[1] <= 5 &&
+         (start[2] == 0x8a || start[2] == 0x95);
 }
 
 }  // namespace
@@ -208,11 +210,14 @@ torch::Tensor tensor_over_bytes(const std::shared_ptr<const void>& owner, unsign
       first, sizes, strides, [owner](void*) {}, options);
 }
 
-bool looks_like_checkpoint(const MappedFile& file) { return is_zip(file) || is_legacy(file); }
+bool looks_like_checkpoint(const MappedFile& file, std::size_t offset) {
+  return is_zip(file, offset) || is_legacy(file, offset);
+}
 
-Checkpoint load_checkpoint(const std::shared_ptr<MappedFile>& file, const std::string& source) {
-  if (is_zip(*file)) return {read_zip(file, source)};
-  if (is_legacy(*file)) return {read_legacy(file, source)};
+Checkpoint load_checkpoint(const std::shared_ptr<MappedFile>& file, const std::string& source,
+                           std::size_t offset) {
+  if (is_zip(*file, offset)) return {read_zip(file, source, offset)};
+  if (is_legacy(*file, offset)) return {read_legacy(file, source, offset)};
   throw input_error(source + ": no PyTorch checkpoint; give a file written by torch.save");
 }
 

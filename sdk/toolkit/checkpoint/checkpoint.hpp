@@ -24,10 +24,12 @@ struct Checkpoint {
 /// Nothing in the file is executed. Throws Error(input) naming the file.
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 
-/// Whether the bytes begin like a file load_checkpoint() reads.
-bool looks_like_checkpoint(const MappedFile& file);
-/// The same over a file already mapped; `source` begins every error.
-Checkpoint load_checkpoint(const std::shared_ptr<MappedFile>& file, const std::string& source);
+/// Whether the bytes from `offset` ≤ its size on begin like a file load_checkpoint() reads.
+bool looks_like_checkpoint(const MappedFile& file, std::size_t offset = 0);
+/// The same over a file already mapped; `source` begins every error. The checkpoint may begin at
+/// `offset`, inside another format.
+Checkpoint load_checkpoint(const std::shared_ptr<MappedFile>& file, const std::string& source,
+                           std::size_t offset = 0);
 
 /// A tensor over elements `offset + sum(index*stride)` of the bytes [data, data+size), which
 /// `owner` keeps alive; misaligned bytes are copied. Throws Error(input) beginning with `source`

@@ -181,13 +181,13 @@ bool collect(const PickleValue& value, StateDict& into, MemoryBudget& budget, in
     if (!is_known(key) || !collect(*value.get(key), into, budget, depth + 1)) continue;
     if (states.size() > 1)
       into.notes.push_back("it holds several states (" + join(states, ", ") + "): '" + key +
-                           "' is taken; model.state chooses another");
+                           "' is taken; the option state chooses another");
     return true;
   }
   if (collector.add_entries(&value, "")) return true;
   if (states.size() > 1)
     throw input_error(into.source + ": it holds several states (" + join(states, ", ") +
-                      "); name one with model.state");
+                      "); name one with the option state");
   const PickleValue* only = states.empty() ? nullptr : value.get(states.front());
   return only && collect(*only, into, budget, depth + 1);
 }
@@ -411,7 +411,7 @@ void keep_state(StateDict& weights, const std::string& state) {
   for (const auto& [name, tensor] : weights.tensors)
     if (const auto dot = name.find('.'); dot != std::string::npos && starts.size() < 8)
       starts.insert(name.substr(0, dot));
-  throw input_error(weights.source + ": model.state=" + printable(state) +
+  throw input_error(weights.source + ": state=" + printable(state) +
                     " is no state of it and no beginning of its tensors' names; these begin with " +
                     join({starts.begin(), starts.end()}, ", "));
 }
@@ -482,7 +482,7 @@ StateDict find_network(StateDict weights, const std::vector<std::vector<std::str
         prefixes.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, prefixes.size())));
     weights.notes.push_back("it holds " + std::to_string(prefixes.size()) + " networks, under '" +
                             join(shown, "', '") + "': '" + prefix +
-                            "' is taken; model.state chooses another");
+                            "' is taken; the option state chooses another");
   }
   if (prefix.empty()) return weights;
   std::vector<std::string> outside;

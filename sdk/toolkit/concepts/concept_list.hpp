@@ -30,8 +30,13 @@ struct ConceptList {
 ConceptList distinct_names(std::vector<std::string> names, const std::string& source, Logger& log,
                            const std::string& item = "line");
 
-/// distinct_names() of a UTF-8 list with any line ends; empty lines at its end are no names. Throws
-/// Error(input) for a file without a concept or with a line that is not UTF-8.
+/// distinct_names() of a list, UTF-8 or UTF-16 with a byte-order mark:
+/// * text, a name a line; empty lines at its end are no names;
+/// * JSON: ["cat", ...], {"0": "cat", ...}, {"cat": 0, ...}, {"n02123045": "tabby", ...}, those of
+///   ImageNet's class index, or anything with id2label (config.json of Hugging Face);
+/// * .csv or .tsv: its column concept, name, label, class, text or description, or its only one.
+/// Throws Error(input) for a file without a concept, with a name that is not UTF-8 or a number that
+/// is missing.
 ConceptList read_concept_list(const std::filesystem::path& file, Logger& log);
 
 }  // namespace linex

@@ -93,10 +93,7 @@ bool EmbeddingLabeler::knows(const std::string& text) const { return !trim(text)
 
 std::shared_ptr<const Presence> EmbeddingLabeler::presence_of(
     const std::vector<std::string>& texts) {
-  // A name that had to be made distinct means the text it was made from.
-  std::vector<std::string> written;
-  for (const std::string& text : texts) written.push_back(concepts_.text_of(text));
-  return std::make_shared<EmbeddingPresence>(images(), embed_texts(written), sigmoid_);
+  return std::make_shared<EmbeddingPresence>(images(), text_embeddings(texts), sigmoid_);
 }
 
 std::string EmbeddingLabeler::fingerprint() const {
@@ -125,7 +122,18 @@ std::string EmbeddingLabeler::prompt(const std::string& text) const {
   return filled;
 }
 
-Tensor EmbeddingLabeler::embed_texts(const std::vector<std::string>& texts) {
+const void* EmbeddingLabeler::ability(const char* name) const {
+  return offer<ImageTextEmbeddings>(name, this);
+}
+
+Tensor EmbeddingLabeler::text_embeddings(const std::vector<std::string>& texts) const {
+  // A name that had to be made distinct means the text it was made from.
+  std::vector<std::string> written;
+  for (const std::string& text : texts) written.push_back(concepts_.text_of(text));
+  return embed_texts(written);
+}
+
+Tensor EmbeddingLabeler::embed_texts(const std::vector<std::string>& texts) const {
   std::vector<std::string> fresh;
   for (const std::string& text : texts)
     if (texts_.emplace(text, Tensor()).second) fresh.push_back(text);
@@ -139,7 +147,7 @@ Tensor EmbeddingLabeler::embed_texts(const std::vector<std::string>& texts) {
   return rows.empty() ? torch::empty({0, model_->width()}) : at::stack(rows);
 }
 
-Tensor EmbeddingLabeler::compute_texts(const std::vector<std::string>& texts) {
+Tensor EmbeddingLabeler::compute_texts(const std::vector<std::string>& texts) const {
   std::vector<std::string> prompts;
   Sha256 digest;
   for (const std::string& text : texts) {
@@ -172,7 +180,7 @@ Tensor EmbeddingLabeler::compute_texts(const std::vector<std::string>& texts) {
   });
 }
 
-const Tensor& EmbeddingLabeler::images() {
+const Tensor& EmbeddingLabeler::images() const {
   if (images_.defined()) return images_;
   if (!data_) throw std::logic_error("presence before attach()");
   const RunSettings& run = context_.run();

@@ -14,6 +14,7 @@
 #include "linex/labeler.hpp"
 #include "linex/option.hpp"
 #include "toolkit/concepts/concept_list.hpp"
+#include "toolkit/concepts/embedding_ability.hpp"
 #include "toolkit/concepts/image_text_model.hpp"
 #include "toolkit/concepts/sigmoid.hpp"
 
@@ -41,7 +42,7 @@ constexpr std::array<linex_option_spec, N + kEmbeddingOptions.size()> with_embed
 
 /// Embeds the data set's images and concept texts once (cached by content in run.cache) and
 /// generates presence from them. Any text can be asked for.
-class EmbeddingLabeler : public ConceptLabeler {
+class EmbeddingLabeler : public ConceptLabeler, public ImageTextEmbeddings {
  public:
   /// Reads kEmbeddingOptions; `plugin` is the plugin's name, for messages.
   EmbeddingLabeler(const PluginContext& context, std::string plugin,
@@ -54,16 +55,19 @@ class EmbeddingLabeler : public ConceptLabeler {
   std::shared_ptr<const Presence> presence_of(const std::vector<std::string>& texts) override;
   /// Of the model, its vocabulary and the list of concepts.
   std::string fingerprint() const override;
+  const void* ability(const char* name) const override;
+  torch::Tensor text_embeddings(const std::vector<std::string>& texts) const override;
+  torch::Tensor image_embeddings() const override { return images(); }
 
  private:
   void choose_sigmoid();
   std::string prompt(const std::string& text) const;
   /// Unit-length embeddings of texts (n, E); the ones seen before are not computed again.
-  torch::Tensor embed_texts(const std::vector<std::string>& texts);
-  torch::Tensor compute_texts(const std::vector<std::string>& texts);
+  torch::Tensor embed_texts(const std::vector<std::string>& texts) const;
+  torch::Tensor compute_texts(const std::vector<std::string>& texts) const;
   /// `embedded`; throws std::logic_error where the model broke its promise.
   torch::Tensor checked(const torch::Tensor& embedded, std::size_t count) const;
-  const torch::Tensor& images();
+  const torch::Tensor& images() const;
 
   const PluginContext& context_;
   std::string plugin_;
@@ -71,8 +75,8 @@ class EmbeddingLabeler : public ConceptLabeler {
   std::optional<Sigmoid> sigmoid_;  ///< none for cosines
   ConceptList concepts_;
   std::shared_ptr<const DataSet> data_;
-  torch::Tensor images_;  ///< (N, E) unit length, once computed
-  std::unordered_map<std::string, torch::Tensor> texts_;
+  mutable torch::Tensor images_;  ///< (N, E) unit length, once computed
+  mutable std::unordered_map<std::string, torch::Tensor> texts_;
 };
 
 }  // namespace linex

@@ -21,11 +21,14 @@ constexpr Published kPublished[] = {
 }  // namespace
 
 KnownSigmoid published_sigmoid(const VisionTextConfig& model) {
+  // SigLIP 2 and the multilingual SigLIPs have towers of the same sizes.
+  constexpr std::int64_t kEnglish = 32000;
+  const bool other = model.family == Family::siglip && model.vocabulary > kEnglish;
   const Published* nearest = nullptr;
   for (const Published& known : kPublished) {
     if (known.family != model.family) continue;
-    if (!model.resnet && known.width == model.vision.width && known.patch == model.patch &&
-        known.image_size == model.image_size)
+    if (!other && !model.resnet && known.width == model.vision.width &&
+        known.patch == model.patch && known.image_size == model.image_size)
       return {known.sigmoid, known.model, true};
     if (!nearest) nearest = &known;
   }

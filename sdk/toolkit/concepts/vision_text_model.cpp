@@ -13,6 +13,7 @@ const char* plugin_name(Family family) { return family == Family::siglip ? "sigl
 
 VisionTextOverrides overrides_from(const OptionValues& options) {
   VisionTextOverrides overrides;
+  overrides.state = options.text("state");
   overrides.config = options.path("config");
   overrides.image_size = options.integer("image_size");
   const std::string& activation = options.text("activation");
@@ -23,17 +24,20 @@ VisionTextOverrides overrides_from(const OptionValues& options) {
 }
 
 std::unique_ptr<Tokenizer> open_vocabulary(const VisionTextFamily& family,
-                                           const OptionValues& options, std::int64_t tokens) {
+                                           const OptionValues& options,
+                                           const VisionTextConfig& config) {
+  const std::int64_t tokens = config.vocabulary;
   const fs::path weights = options.path("weights");
+  std::error_code ignored;
+  const fs::path folder = fs::is_directory(weights, ignored) ? weights : weights.parent_path();
   fs::path file = options.path("vocabulary");
   for (const std::string& name : family.vocabularies)
-    if (file.empty() && fs::exists(weights.parent_path() / name))
-      file = weights.parent_path() / name;
+    if (file.empty() && fs::exists(folder / name)) file = folder / name;
   if (file.empty())
     throw usage_error("labeler " + std::string(plugin_name(family.family)) +
                       ": no vocabulary beside the weights (" + join(family.vocabularies, ", ") +
                       "); name it with vocabulary=FILE");
-  auto tokenizer = family.open_vocabulary(file);
+  auto tokenizer = family.open_vocabulary(file, config);
   const bool more = tokenizer->size() > tokens;
   if (more || (family.whole_vocabulary && tokenizer->size() != tokens))
     throw input_error(file.string() + " has " + std::to_string(tokenizer->size()) + " tokens, " +
@@ -52,7 +56,7 @@ VisionTextModel::VisionTextModel(const PluginContext& context, const VisionTextF
   if (model_.config().family != family.family)
     throw input_error(weights.string() + " is " + model_.config().name() +
                       "; use plugin=" + plugin_name(model_.config().family));
-  tokenizer_ = open_vocabulary(family, options, model_.config().vocabulary);
+  tokenizer_ = open_vocabulary(family, options, model_.config());
   model_.prepare(context.run(), half_);
 }
 

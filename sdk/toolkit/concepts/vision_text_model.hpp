@@ -12,6 +12,7 @@
 #include "linex/option.hpp"
 #include "toolkit/concepts/embedding_labeler.hpp"
 #include "toolkit/concepts/image_text_model.hpp"
+#include "toolkit/net/image_options.hpp"
 #include "toolkit/net/vision_text.hpp"
 #include "toolkit/text/tokenizer.hpp"
 
@@ -23,7 +24,8 @@ inline constexpr auto kVisionTextOptions = with_embedding_options(std::array{
         option::path("weights", "", "checkpoint in open_clip's, OpenAI's or Hugging Face's form")),
     option::path("vocabulary", "",
                  "the tokenizer's file; default: beside the weights (bpe_simple_vocab_16e6.txt.gz "
-                 "or vocab.json for clip, spiece.model for siglip)"),
+                 "or vocab.json for clip, spiece.model for siglip, tokenizer.model or "
+                 "tokenizer.json for SigLIP 2)"),
     option::choice("precision", "float", "float|half",
                    "half: bfloat16 (CPU) or float16 (GPU) towers, embeddings kept as float16"),
     option::path("config", "",
@@ -31,13 +33,14 @@ inline constexpr auto kVisionTextOptions = with_embedding_options(std::array{
     option::choice("activation", "auto", "auto|gelu|gelu_tanh|quick_gelu",
                    "of the towers; auto: from the configuration, else by whose names the weights "
                    "have"),
-    option::integer("image_size", 0, 0, 4096, "pixels; 0: from the checkpoint")});
+    option::integer("image_size", 0, 0, 4096, "pixels; 0: from the checkpoint"), kStateOption});
 
 /// What one family has of its own.
 struct VisionTextFamily {
   VisionTextConfig::Family family = VisionTextConfig::Family::clip;
   std::vector<std::string> vocabularies;  ///< files looked for beside the weights, in this order
-  std::function<std::unique_ptr<Tokenizer>(const std::filesystem::path&)> open_vocabulary;
+  std::function<std::unique_ptr<Tokenizer>(const std::filesystem::path&, const VisionTextConfig&)>
+      open_vocabulary;
   /// Whether the vocabulary must have every token that the weights have, not just no others.
   bool whole_vocabulary = false;
 };

@@ -5,6 +5,7 @@
 #include "linex/error.hpp"
 #include "toolkit/data/loader.hpp"
 #include "toolkit/data/row_store.hpp"
+#include "toolkit/data/wide_layers.hpp"
 
 namespace linex {
 namespace {
@@ -71,15 +72,21 @@ void run_batch(TargetModel& model, const DataSet& data, const ActivationRequest&
     else
       layers.push_back(column.layer);
   }
-  const ForwardResult result = model.forward(images, layers, logits);
+  const auto* wide = ability<WideLayers>(model);
+  const ForwardResult result = wide ? wide->forward_pooled(images, layers, logits, request.pool)
+                                    : model.forward(images, layers, logits);
   std::size_t next = 0;
   for (std::size_t i = 0; i < columns.size(); ++i) {
     if (columns[i].has(shard)) continue;
     const bool is_logits = columns[i].layer.empty();
     if (is_logits && !result.logits.defined()) continue;  // a checkpoint may lack its head
-    torch::Tensor values =
-        is_logits ? result.logits.to(torch::kFloat32).contiguous()
-                  : pool_output(result.layers.at(next++), request.pool, columns[i].layer);
+    torch::Tensor values;
+    if (is_logits)
+      values = result.logits.to(torch::kFloat32).contiguous();
+    else if (wide)
+      values = result.layers.at(next++);
+    else
+      values = pool_output(result.layers.at(next++), request.pool, columns[i].layer);
     check_finite(values, is_logits ? "a logit" : "the activation of layer " + columns[i].layer,
                  data, first_row);
     parts[i].push_back(std::move(values));

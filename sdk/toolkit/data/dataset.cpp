@@ -55,8 +55,8 @@ Rows sample_rows(const std::vector<std::int64_t>& labels, std::int64_t n, std::i
 }
 
 const std::vector<std::string>& data_kinds() {
-  static const std::vector<std::string> kinds{"image_folder", "cifar10", "cifar100", "places365",
-                                              "csv"};
+  static const std::vector<std::string> kinds{"image_folder", "cifar10", "cifar100",
+                                              "places365",    "csv",     "webdataset"};
   return kinds;
 }
 
@@ -72,6 +72,8 @@ std::shared_ptr<DataSet> open_data_set(const DataOptions& options) {
     data = open_places365(options);
   else if (options.kind == "csv")
     data = open_path_csv(options);
+  else if (options.kind == "webdataset")
+    data = open_shards(options);
   else
     throw usage_error("unknown data.kind '" + options.kind + "'" +
                       did_you_mean(options.kind, data_kinds()) +

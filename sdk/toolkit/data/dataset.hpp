@@ -18,8 +18,10 @@ struct DataOptions {
   std::filesystem::path root;
   /// image_folder: what class each image of a flat folder is of, and what classes are called.
   std::filesystem::path ground_truth, classes;
-  std::string part = "test";     ///< cifar10, cifar100: test or train
-  std::string labels = "fine";   ///< cifar100: fine (100 classes) or coarse (20)
+  std::string part = "test";    ///< cifar10, cifar100: test or train
+  std::string labels = "fine";  ///< cifar100: fine (100 classes) or coarse (20)
+  /// webdataset: the entry that tells the class, cls, json, json:KEY, txt or none; "" = the first.
+  std::string label;
   std::int64_t limit = 0;        ///< at most this many rows, chosen by sample_rows(); 0 = all
   std::uint64_t seed = 0;        ///< of that choice
   bool skip_unreadable = false;  ///< data.on_error=skip
@@ -56,7 +58,7 @@ const Listing* listing_of(const DataSet* data);
 Rows sample_rows(const std::vector<std::int64_t>& labels, std::int64_t n, std::int64_t limit,
                  std::uint64_t seed);
 
-/// image_folder, cifar10, cifar100, places365, csv.
+/// image_folder, cifar10, cifar100, places365, csv, webdataset.
 const std::vector<std::string>& data_kinds();
 
 /// Opens a data set. The fingerprint is made of names, sizes and times of last change, so that no
@@ -76,6 +78,9 @@ const std::vector<std::string>& data_kinds();
 /// * places365: `val_256/`, `places365_val.txt` and, for names, `categories_places365.txt`.
 /// * csv: a table (root) of image paths (relative to it) and, if it likes, labels (class numbers or
 ///   names); docs/data.md says what headers and separators are understood.
+/// * webdataset: tar archives (root: their folder, one of them, or a pattern a-{000..099}.tar) of
+///   samples KEY.jpg, KEY.cls; docs/data.md says which entries tell a class. An archive is read
+///   through once, what is found is kept in `cache`.
 std::shared_ptr<DataSet> open_data_set(const DataOptions& options);
 
 }  // namespace linex

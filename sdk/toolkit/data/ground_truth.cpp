@@ -237,20 +237,27 @@ GroundTruth read_ground_truth(const fs::path& file, const fs::path& classes,
   return truth;
 }
 
-std::vector<std::string> called(const std::vector<std::string>& folders, const fs::path& classes) {
-  if (classes.empty()) return folders;
+std::vector<std::string> called(const std::vector<std::string>& written, const fs::path& classes) {
+  if (classes.empty()) return written;
+  auto all = read_classes(classes);
+  if (!all.front().number)
+    std::sort(all.begin(), all.end(),
+              [](const Class& a, const Class& b) { return a.synset < b.synset; });
   std::map<std::string, std::string> name_of;
-  for (const auto& entry : read_classes(classes)) name_of[entry.synset] = entry.name;
+  for (const auto& entry : all) name_of[entry.synset] = entry.name;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    name_of.emplace(std::to_string(all[i].number.value_or(static_cast<std::int64_t>(i))),
+                    all[i].name);
   std::vector<std::string> names;
   std::size_t known = 0;
-  for (const auto& folder : folders) {
-    const auto found = name_of.find(folder);
+  for (const auto& text : written) {
+    const auto found = name_of.find(text);
     known += found != name_of.end();
-    names.push_back(found == name_of.end() ? folder : found->second);
+    names.push_back(found == name_of.end() ? text : found->second);
   }
   if (known == 0)
-    throw input_error(classes.string() + " knows none of the class folders, the first is " +
-                      folders.front());
+    throw input_error(classes.string() + " knows none of the classes, the first is " +
+                      printable(written.front()));
   return names;
 }
 

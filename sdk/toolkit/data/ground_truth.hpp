@@ -30,9 +30,10 @@ GroundTruth read_ground_truth(const std::filesystem::path& file,
                               const std::filesystem::path& classes,
                               const std::vector<std::string>& images);
 
-/// `folders`, each by its name in `classes` (as above) where that knows it; as they are where
-/// `classes` is empty. Throws Error(input) where it knows none.
-std::vector<std::string> called(const std::vector<std::string>& folders,
+/// `written` (class folders, labels), each by its name in `classes` (as above) where that knows it
+/// by synset, or by number (without NUMBERs: its place among the synsets, from 0); as they are
+/// where `classes` is empty. Throws Error(input) where it knows none.
+std::vector<std::string> called(const std::vector<std::string>& written,
                                 const std::filesystem::path& classes);
 
 }  // namespace linex

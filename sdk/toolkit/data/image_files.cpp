@@ -1,11 +1,15 @@
 // Data sets made of one file an image.
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
+#include <mutex>
 
 #include "linex/error.hpp"
 #include "toolkit/base/csv.hpp"
@@ -33,34 +37,115 @@ struct Scan {
   std::string failure;  ///< why it cannot be read, or ""
 };
 
-/// Size and time of last change, without opening the file.
-Scan look_at(const ImageFile& file) {
+std::string size_and_time(const struct stat& status) {
+  return std::to_string(status.st_size) + " " + std::to_string(status.st_mtim.tv_sec) + "." +
+         std::to_string(status.st_mtim.tv_nsec);
+}
+
+/// Where the bytes of images are. [any thread]
+class ImageBytes {
+ public:
+  explicit ImageBytes(ImagePlaces places) : places_(std::move(places)) {}
+
+  fs::path path(const ImageFile& file) const {
+    return file.archive < 0 ? places_.folder / file.name
+                            : places_.archives[static_cast<std::size_t>(file.archive)];
+  }
+  /// For messages.
+  std::string place(const ImageFile& file) const {
+    if (file.archive < 0) return path(file).string();
+    return (path(file).parent_path() / file.name).string();
+  }
+  std::string read(const ImageFile& file) const {
+    if (file.archive < 0) return read_file(path(file));
+    constexpr std::int64_t kMost = std::int64_t{1} << 31;  // read_file()'s
+    if (file.size > kMost) throw unreadable_image(place(file), "it is larger than 2 GiB");
+    const auto archive = open_archive(file);
+    std::string bytes(static_cast<std::size_t>(file.size), '\0');
+    for (std::size_t done = 0; done < bytes.size();) {
+      const auto got = ::pread(archive->fd, bytes.data() + done, bytes.size() - done,
+                               file.offset + static_cast<std::int64_t>(done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0)
+        throw unreadable_image(place(file),
+                               got < 0 ? std::strerror(errno) : "the archive has become shorter");
+      done += static_cast<std::size_t>(got);
+    }
+    return bytes;
+  }
+  const ImagePlaces& places() const { return places_; }
+
+ private:
+  struct Archive {
+    explicit Archive(int descriptor) : fd(descriptor) {}
+    ~Archive() { ::close(fd); }
+    Archive(const Archive&) = delete;
+    Archive& operator=(const Archive&) = delete;
+    const int fd;
+  };
+  /// Rows are mostly read in order: the archives read last stay open.
+  std::shared_ptr<const Archive> open_archive(const ImageFile& file) const {
+    constexpr std::size_t kOpen = 16;
+    const std::lock_guard<std::mutex> guard(lock_);
+    for (const auto& [index, archive] : open_)
+      if (index == file.archive) return archive;
+    const int fd = ::open(path(file).c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) throw unreadable_image(place(file), std::strerror(errno));
+    if (open_.size() == kOpen) open_.pop_front();
+    open_.emplace_back(file.archive, std::make_shared<const Archive>(fd));
+    return open_.back().second;
+  }
+
+  ImagePlaces places_;
+  mutable std::mutex lock_;
+  mutable std::deque<std::pair<std::int32_t, std::shared_ptr<const Archive>>> open_;
+};
+
+/// Size and time of last change, without opening the file. What is in an archive is known by its
+/// place in there, once the archives are (stamp_archives()).
+Scan look_at(const ImageFile& file, const ImageBytes& bytes) {
   struct stat status {};
   Scan scan;
-  if (::stat(file.path.c_str(), &status) != 0)
+  if (file.archive >= 0) {
+    if (file.size == 0)
+      scan.failure = unreadable_image(bytes.place(file), "the file is empty").what();
+    scan.stamp = std::to_string(file.archive) + ":" + std::to_string(file.offset);
+    return scan;
+  }
+  const fs::path path = bytes.path(file);
+  if (::stat(path.c_str(), &status) != 0)
     scan.failure = std::strerror(errno);
   else if (!S_ISREG(status.st_mode))  // opening a pipe would wait for its writer
     scan.failure = "not a regular file";
   else if (status.st_size == 0)
     scan.failure = "the file is empty";
-  if (!scan.failure.empty())
-    scan.failure = unreadable_image(file.path.string(), scan.failure).what();
-  scan.stamp = file.name + "\n" + std::to_string(status.st_size) + " " +
-               std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
+  if (!scan.failure.empty()) scan.failure = unreadable_image(path.string(), scan.failure).what();
+  scan.stamp = file.name + "\n" + size_and_time(status);
   return scan;
 }
 
+/// Names, sizes and times of the archives.
+std::string stamp_archives(const ImagePlaces& places) {
+  std::string stamp;
+  for (const auto& archive : places.archives) {
+    struct stat status {};
+    ::stat(archive.c_str(), &status);
+    stamp += archive.filename().string() + "\n" + size_and_time(status) + "\n";
+  }
+  return stamp;
+}
+
 /// Reads the file: its content becomes the stamp, its structure is verified or its pixels decoded.
-Scan read_through(const ImageFile& file, bool decode) {
-  Scan scan = look_at(file);
+Scan read_through(const ImageFile& file, const ImageBytes& bytes, bool decode) {
+  Scan scan = look_at(file, bytes);
   if (!scan.failure.empty()) return scan;
   try {
-    const std::string content = read_file(file.path);
+    const std::string content = bytes.read(file);
     scan.stamp = Sha256().add(content).hex();
     if (decode)
-      decode_image(as_bytes(content), content.size(), file.path.string());
+      decode_image(as_bytes(content), content.size(), bytes.place(file));
     else
-      read_image_header(as_bytes(content), content.size(), file.path.string());
+      read_image_header(as_bytes(content), content.size(), bytes.place(file));
   } catch (const Error& error) {
     scan.failure = error.what();
   }
@@ -69,10 +154,11 @@ Scan read_through(const ImageFile& file, bool decode) {
 
 class FileDataSet final : public ListedDataSet {
  public:
-  FileDataSet(std::vector<ImageFile> files, Listing listing, std::vector<std::string> class_names,
-              std::string fingerprint)
+  FileDataSet(std::vector<ImageFile> files, std::shared_ptr<const ImageBytes> bytes,
+              Listing listing, std::vector<std::string> class_names, std::string fingerprint)
       : ListedDataSet(std::move(listing)),
         files_(std::move(files)),
+        bytes_(std::move(bytes)),
         class_names_(std::move(class_names)),
         fingerprint_(std::move(fingerprint)) {
     if (class_names_.empty()) return;
@@ -88,10 +174,10 @@ class FileDataSet final : public ListedDataSet {
   std::string fingerprint() const override { return fingerprint_; }
 
   torch::Tensor pixels(std::int64_t row) const override {
-    const auto& path = files_.at(static_cast<std::size_t>(row)).path;
+    const ImageFile& file = files_.at(static_cast<std::size_t>(row));
     try {
-      const std::string content = read_file(path);
-      return decode_image(as_bytes(content), content.size(), path.string());
+      const std::string content = bytes_->read(file);
+      return decode_image(as_bytes(content), content.size(), bytes_->place(file));
     } catch (const Error& error) {
       throw input_error(std::string(error.what()) + kAdvice);
     }
@@ -99,6 +185,7 @@ class FileDataSet final : public ListedDataSet {
 
  private:
   std::vector<ImageFile> files_;
+  std::shared_ptr<const ImageBytes> bytes_;
   std::vector<std::string> class_names_;
   std::vector<std::int64_t> labels_;
   std::string fingerprint_;
@@ -154,9 +241,10 @@ void settle_failures(std::vector<ImageFile>& files, Rows& rows, std::vector<Scan
 
 /// Decodes every file that seemed sound, and says which are not. They are remembered in the cache,
 /// so that the same files are decoded once.
-void find_unreadable(const std::vector<ImageFile>& files, std::vector<Scan>& scans,
-                     const DataOptions& options) {
+void find_unreadable(const std::vector<ImageFile>& files, const ImageBytes& bytes,
+                     std::vector<Scan>& scans, const DataOptions& options) {
   Sha256 digest;
+  if (const std::string stamp = stamp_archives(bytes.places()); !stamp.empty()) digest.add(stamp);
   for (const auto& scan : scans) digest.add(scan.stamp);
   const fs::path known =
       options.cache.empty() ? fs::path() : options.cache / "unreadable" / (digest.hex() + ".csv");
@@ -173,7 +261,8 @@ void find_unreadable(const std::vector<ImageFile>& files, std::vector<Scan>& sca
   parallel_for(static_cast<std::int64_t>(files.size()), options.threads, [&](std::int64_t i) {
     Scan& scan = scans[static_cast<std::size_t>(i)];
     if (scan.failure.empty())
-      scan.failure = read_through(files[static_cast<std::size_t>(i)], /*decode=*/true).failure;
+      scan.failure =
+          read_through(files[static_cast<std::size_t>(i)], bytes, /*decode=*/true).failure;
   });
   if (known.empty()) return;
   std::string table = "name,failure\n";
@@ -189,9 +278,10 @@ void find_unreadable(const std::vector<ImageFile>& files, std::vector<Scan>& sca
 
 }  // namespace
 
-std::shared_ptr<DataSet> make_file_data_set(std::vector<ImageFile> files,
+std::shared_ptr<DataSet> make_file_data_set(std::vector<ImageFile> files, ImagePlaces places,
                                             std::vector<std::string> class_names,
                                             const DataOptions& options) {
+  const auto bytes = std::make_shared<const ImageBytes>(std::move(places));
   Listing listing{{}, static_cast<std::int64_t>(files.size())};
   files = sampled(std::move(files), !class_names.empty(), options, listing.rows);
   std::vector<Scan> scans(files.size());
@@ -201,21 +291,25 @@ std::shared_ptr<DataSet> make_file_data_set(std::vector<ImageFile> files,
     });
   };
   if (options.verify_content)
-    scan_all([&](const auto& file) { return read_through(file, options.skip_unreadable); });
+    scan_all([&](const auto& file) { return read_through(file, *bytes, options.skip_unreadable); });
   else
-    scan_all(look_at);
-  if (options.skip_unreadable && !options.verify_content) find_unreadable(files, scans, options);
+    scan_all([&](const auto& file) { return look_at(file, *bytes); });
+  if (options.skip_unreadable && !options.verify_content)
+    find_unreadable(files, *bytes, scans, options);
   settle_failures(files, listing.rows, scans, options);
   if (files.empty()) throw input_error("no readable image under " + options.root.string());
 
   Sha256 digest;
   for (const auto& name : class_names) digest.add(name);
+  if (const std::string stamp = stamp_archives(bytes->places());
+      !stamp.empty() && !options.verify_content)
+    digest.add(stamp);
   for (std::size_t i = 0; i < files.size(); ++i) {
     digest.add(scans[i].stamp);
     digest.add(class_names.empty() ? "" : std::to_string(files[i].label));
   }
-  return std::make_shared<FileDataSet>(std::move(files), std::move(listing), std::move(class_names),
-                                       digest.hex());
+  return std::make_shared<FileDataSet>(std::move(files), bytes, std::move(listing),
+                                       std::move(class_names), digest.hex());
 }
 
 }  // namespace linex

@@ -13,27 +13,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
-/// torchvision's list, GIF, and what is refused by name rather than passed over in silence.
-bool is_image_name(const std::string& name) {
-  static const std::set<std::string> kExtensions{".jpg",  ".jpeg", ".png",  ".ppm",  ".bmp",
-                                                 ".pgm",  ".tif",  ".tiff", ".webp", ".gif",
-                                                 ".avif", ".heic", ".heif"};
-  return kExtensions.count(lower(fs::path(name).extension().string())) > 0;
-}
-
 /// What systems and tools leave beside people's files.
 bool is_left_behind(const std::string& name) {
   static const std::set<std::string> kNames{
       "__macosx",  "thumbs.db",    "ehthumbs.db", "desktop.ini",
       "@eadir",    "$recycle.bin", "#recycle",    "system volume information",
       "lost+found"};
-  return name.front() == '.' || kNames.count(lower(name)) > 0;
+  return name.front() == '.' || kNames.count(lower_case(name)) > 0;
 }
 
 /// Files of a tree of folders.
@@ -78,8 +64,7 @@ class Walk {
               [](const Found& a, const Found& b) { return a.folder < b.folder; });
     for (const Found& found : folders) {
       const fs::path place = fs::path(found.folder).lexically_relative(root_);
-      for (const auto& image : found.images)
-        files.push_back({found.folder / fs::path(image), (place / image).string(), label});
+      for (const auto& image : found.images) files.push_back({(place / image).string(), label});
     }
   }
 
@@ -121,21 +106,46 @@ void warn(const DataOptions& options, const std::string& message) {
 std::shared_ptr<DataSet> open_flat(const std::vector<std::string>& images,
                                    const DataOptions& options) {
   std::vector<ImageFile> files;
-  for (const auto& image : images) files.push_back({options.root / image, image, 0});
-  if (options.ground_truth.empty()) return make_file_data_set(std::move(files), {}, options);
+  for (const auto& image : images) files.push_back({image});
+  if (options.ground_truth.empty())
+    return make_file_data_set(std::move(files), {options.root, {}}, {}, options);
   GroundTruth truth = read_ground_truth(options.ground_truth, options.classes, images);
   for (std::size_t i = 0; i < files.size(); ++i) files[i].label = truth.labels[i];
-  return make_file_data_set(std::move(files), std::move(truth.class_names), options);
+  return make_file_data_set(std::move(files), {options.root, {}}, std::move(truth.class_names),
+                            options);
+}
+
+/// Whether data.kind is to blame.
+bool holds_shards(const fs::path& root) {
+  std::error_code failure;
+  if (!fs::is_directory(root, failure)) return root.extension() == ".tar";
+  for (fs::directory_iterator it(root, failure), end; !failure && it != end; it.increment(failure))
+    if (it->path().extension() == ".tar") return true;
+  return false;
 }
 
 }  // namespace
+
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+bool is_image_name(const std::string& name) {
+  static const std::set<std::string> kExtensions{".jpg",  ".jpeg", ".png",  ".ppm",  ".bmp",
+                                                 ".pgm",  ".tif",  ".tiff", ".webp", ".gif",
+                                                 ".avif", ".heic", ".heif"};
+  return kExtensions.count(lower_case(fs::path(name).extension().string())) > 0;
+}
 
 std::shared_ptr<DataSet> open_image_folder(const DataOptions& options) {
   const fs::path& root = options.root;
   std::error_code failure;
   if (!fs::is_directory(root, failure))
     throw input_error("data.root " + root.string() +
-                      (fs::exists(root, failure) ? " is not a folder" : " does not exist"));
+                      (fs::exists(root, failure) ? " is not a folder" : " does not exist") +
+                      (holds_shards(root) ? "; for shards set data.kind=webdataset" : ""));
   Walk walk(root);
   Walk::Entries entries = walk.list(root);
   std::vector<ImageFile> files;
@@ -148,7 +158,9 @@ std::shared_ptr<DataSet> open_image_folder(const DataOptions& options) {
   walk.tell(options.log);
   if (files.empty() && entries.images.empty())
     throw input_error("no images in " + root.string() +
-                      "; expected one sub-folder a class (JPEG, PNG, GIF, BMP, PNM, WebP, TIFF)");
+                      (holds_shards(root) ? "; it holds shards, for which set data.kind=webdataset"
+                                          : "; expected one sub-folder a class (JPEG, PNG, GIF, "
+                                            "BMP, PNM, WebP, TIFF)"));
   if (files.empty()) return open_flat(entries.images, options);
 
   if (!options.ground_truth.empty())
@@ -169,7 +181,8 @@ std::shared_ptr<DataSet> open_image_folder(const DataOptions& options) {
                       join(empty_classes, ", ") + (count > kNamed ? ", ..." : "") +
                       "); classes without images keep their numbers");
   }
-  return make_file_data_set(std::move(files), called(entries.folders, options.classes), options);
+  return make_file_data_set(std::move(files), {root, {}}, called(entries.folders, options.classes),
+                            options);
 }
 
 }  // namespace linex

@@ -1,11 +1,9 @@
 // A CSV of image paths and labels.
 #include <algorithm>
-#include <charconv>
-#include <map>
-#include <optional>
 
 #include "linex/error.hpp"
 #include "toolkit/base/csv.hpp"
+#include "toolkit/base/text.hpp"
 #include "toolkit/data/formats.hpp"
 
 namespace linex {
@@ -13,65 +11,83 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::int64_t kMaxLabel = 1000000;
-
-std::optional<std::int64_t> as_class_number(const std::string& text) {
-  std::int64_t value = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, failure] = std::from_chars(text.data(), end, value);
-  if (failure != std::errc() || stop != end || value < 0 || value > kMaxLabel) return std::nullopt;
-  return value;
+/// Position of the first cell that is called as one of `names`, in their order; -1 where none is.
+int find_cell(const std::vector<std::string>& cells, const std::vector<const char*>& names) {
+  for (const char* name : names)
+    for (std::size_t j = 0; j < cells.size(); ++j)
+      if (lower_case(trim(cells[j])) == name) return static_cast<int>(j);
+  return -1;
 }
 
-/// Class names and one label a row: numbers are taken as they are, names are numbered in sorted
-/// order.
-std::vector<std::string> number_labels(const std::vector<std::string>& cells,
-                                       std::vector<ImageFile>& files) {
-  const bool numbers = std::all_of(cells.begin(), cells.end(),
-                                   [](const auto& cell) { return bool(as_class_number(cell)); });
-  std::vector<std::string> names;
-  if (numbers) {
-    std::int64_t classes = 0;
-    for (std::size_t i = 0; i < cells.size(); ++i) {
-      files[i].label = *as_class_number(cells[i]);
-      classes = std::max(classes, files[i].label + 1);
-    }
-    for (std::int64_t label = 0; label < classes; ++label) names.push_back(std::to_string(label));
-    return names;
+struct Columns {
+  int path = -1, label = -1;
+  std::size_t first_row = 0;
+};
+
+/// Where paths and labels stand: told by the header, or by two columns without one.
+Columns find_columns(const std::vector<std::vector<std::string>>& records,
+                     const DataOptions& options) {
+  const auto& first = records.front();
+  Columns columns;
+  columns.path = find_cell(first, {"path", "filename", "file_name", "filepath", "file_path", "file",
+                                   "image_path", "image", "img_path", "img"});
+  if (columns.path >= 0) {
+    columns.label = find_cell(first, {"label", "class", "class_name", "label_name", "category",
+                                      "target", "class_id", "label_id"});
+    columns.first_row = 1;
+    if (columns.label < 0 && first.size() > 1 && options.log)
+      options.log->warning(options.root.string() + " has no column 'label' among " +
+                           join(first, ", ") + ": its images have no classes");
+    return columns;
   }
-  std::map<std::string, std::int64_t> index;
-  for (const auto& cell : cells) index[cell] = 0;
-  for (auto& [name, label] : index) {
-    label = static_cast<std::int64_t>(names.size());
-    names.push_back(name);
-  }
-  for (std::size_t i = 0; i < cells.size(); ++i) files[i].label = index[cells[i]];
-  return names;
+  const auto looks_like_a_path = [](const std::string& cell) {
+    const std::string extension = lower_case(fs::path(trim(cell)).extension().string());
+    return extension.size() >= 4 && extension.size() <= 5 && !as_class_number(extension.substr(1));
+  };
+  if (first.size() > 2 || !looks_like_a_path(first.front()))
+    throw input_error(options.root.string() +
+                      " has no column 'path' or 'filename' (it begins with " +
+                      printable(join(first, ", ")) + ")");
+  columns.path = 0;
+  if (first.size() == 2) columns.label = 1;
+  return columns;
+}
+
+/// Tables of other systems have backslashes for slashes, which a file's name here may hold, too.
+std::string with_slashes(std::string path, const fs::path& folder) {
+  std::error_code ignored;
+  if (path.find('\\') != std::string::npos && !fs::exists(folder / path, ignored))
+    std::replace(path.begin(), path.end(), '\\', '/');
+  return path;
 }
 
 }  // namespace
 
 std::shared_ptr<DataSet> open_path_csv(const DataOptions& options) {
-  const CsvTable table = read_csv(options.root);
-  const int path_column = table.column("path");
-  const int label_column = table.column("label");
-  if (path_column < 0)
-    throw input_error(options.root.string() + " has no column 'path' (columns: path,label)");
-  if (table.rows.empty()) throw input_error(options.root.string() + " lists no images");
+  const auto records = read_table(options.root);
+  const std::string source = options.root.string();
+  if (records.empty()) throw input_error(source + " lists no images");
+  const Columns columns = find_columns(records, options);
+  const fs::path folder = options.root.parent_path();
   std::vector<ImageFile> files;
   std::vector<std::string> labels;
-  for (const auto& row : table.rows) {
-    const std::string& path = row[static_cast<std::size_t>(path_column)];
-    files.push_back({options.root.parent_path() / path, path, 0});
-    if (label_column < 0) continue;
-    labels.push_back(row[static_cast<std::size_t>(label_column)]);
-    if (labels.back().empty())
-      throw input_error(options.root.string() + " record " + std::to_string(files.size() + 1) +
-                        ": the label is empty");
+  for (std::size_t i = columns.first_row; i < records.size(); ++i) {
+    const auto& row = records[i];
+    const std::string where = source + " record " + std::to_string(i + 1);
+    if (row.size() != records.front().size())
+      throw input_error(where + " has " + std::to_string(row.size()) +
+                        " cells, the first one has " + std::to_string(records.front().size()));
+    std::string path = trim(row[static_cast<std::size_t>(columns.path)]);
+    if (path.empty()) throw input_error(where + ": the path is empty");
+    files.push_back({with_slashes(std::move(path), folder)});
+    if (columns.label < 0) continue;
+    labels.push_back(trim(row[static_cast<std::size_t>(columns.label)]));
+    if (labels.back().empty()) throw input_error(where + ": the label is empty");
   }
+  if (files.empty()) throw input_error(source + " lists no images");
   std::vector<std::string> class_names;
-  if (label_column >= 0) class_names = number_labels(labels, files);
-  return make_file_data_set(std::move(files), std::move(class_names), options);
+  if (columns.label >= 0) class_names = number_labels(labels, files);
+  return make_file_data_set(std::move(files), {folder, {}}, std::move(class_names), options);
 }
 
 }  // namespace linex

@@ -62,10 +62,10 @@ std::shared_ptr<DataSet> open_places365(const DataOptions& options) {
     if (trim(line).empty()) continue;
     const ListLine parsed = parse_line(trim(line), list, number);
     const fs::path name = fs::path(parsed.name).relative_path();
-    files.push_back({images / name, name.string(), parsed.label});
+    files.push_back({name.string(), parsed.label});
   }
   if (files.empty()) throw input_error(list.string() + " lists no images");
-  return make_file_data_set(std::move(files), read_names(options.root), options);
+  return make_file_data_set(std::move(files), {images, {}}, read_names(options.root), options);
 }
 
 }  // namespace linex

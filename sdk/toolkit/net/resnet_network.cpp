@@ -3,6 +3,7 @@
 #include "linex/error.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/net/builder.hpp"
+#include "toolkit/net/families.hpp"
 
 namespace linex {
 namespace {
@@ -213,10 +214,6 @@ class ResNetBuilder {
 
 }  // namespace
 
-std::vector<std::vector<std::string>> resnet_anchors() {
-  return {{"layer1.0.conv1.weight", "conv1.weight"}};
-}
-
 void replace_stride_with_dilation(ResNetSpec& spec, const std::vector<bool>& replace) {
   std::int64_t dilation = 1;
   spec.strides.clear();
@@ -230,7 +227,7 @@ void replace_stride_with_dilation(ResNetSpec& spec, const std::vector<bool>& rep
 }
 
 ResNetSpec infer_resnet(const StateDict& given) {
-  const StateDict weights = find_network(given, resnet_anchors());
+  const StateDict weights = find_network(given, family_anchors("resnet"));
   const torch::Tensor stem = weights.get("conv1.weight");
   if (!stem.defined() || stem.dim() != 4 || !weights.has("layer1.0.conv1.weight"))
     throw input_error(weights.source +
@@ -270,7 +267,7 @@ ResNetSpec infer_resnet(const StateDict& given) {
 
 ResNetSpec resnet_spec(const std::string& arch, const StateDict& given) {
   if (arch == "auto") return infer_resnet(given);
-  const StateDict weights = find_network(given, resnet_anchors());
+  const StateDict weights = find_network(given, family_anchors("resnet"));
   for (ResNetSpec spec : known_specs()) {
     if (spec.arch != arch) continue;
     read_variant(weights, spec);
@@ -280,7 +277,7 @@ ResNetSpec resnet_spec(const std::string& arch, const StateDict& given) {
 }
 
 BuiltNetwork build_resnet(const ResNetSpec& spec, StateDict weights) {
-  return ResNetBuilder(spec, find_network(std::move(weights), resnet_anchors())).build();
+  return ResNetBuilder(spec, find_network(std::move(weights), family_anchors("resnet"))).build();
 }
 
 }  // namespace linex

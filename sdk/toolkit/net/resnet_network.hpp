@@ -31,9 +31,6 @@ struct ResNetSpec {
   bool head_bias = true;
 };
 
-/// Names that tell a ResNet, for find_network().
-std::vector<std::vector<std::string>> resnet_anchors();
-
 /// Reads architecture, depth, widths and class count off the names and shapes, under whatever
 /// prefix find_network() finds them. Strides, pooling and dilation cannot be read off them. Throws
 /// Error(input) when they are not those of a ResNet.

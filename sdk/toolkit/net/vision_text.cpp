@@ -213,7 +213,7 @@ VisionText::VisionText(StateDict weights, const VisionTextConfig& config, bool s
 
 VisionText VisionText::load(const std::filesystem::path& file,
                             const VisionTextOverrides& overrides) {
-  StateDict weights = find_vision_text(load_weights(file));
+  StateDict weights = find_vision_text(load_weights(file, overrides.state));
   const VisionTextConfig config = infer_config(weights, file, overrides);
   return {std::move(weights), config};
 }

@@ -246,7 +246,10 @@ std::optional<Activation> activation_named(const std::string& word) {
 }
 
 std::string VisionTextConfig::name() const {
-  const std::string family_name = family == Family::siglip ? "SigLIP " : "CLIP ";
+  constexpr std::int64_t kGemma = 256000;
+  const std::string family_name = family == Family::clip ? "CLIP "
+                                  : vocabulary == kGemma ? "SigLIP 2 "
+                                                         : "SigLIP ";
   if (resnet) {
     std::int64_t layers = 2;
     for (const std::int64_t blocks : resnet_size.blocks) layers += 3 * blocks;

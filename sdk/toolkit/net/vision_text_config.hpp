@@ -32,6 +32,7 @@ struct VisionTextConfig {
 };
 
 struct VisionTextOverrides {
+  std::string state;                     ///< load_weights()'s
   std::filesystem::path config;          ///< JSON; empty = beside the weights, where there is one
   std::optional<Activation> activation;  ///< of both towers
   std::int64_t image_size = 0;           ///< 0 = from the checkpoint

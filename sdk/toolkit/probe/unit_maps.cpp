@@ -8,6 +8,7 @@
 #include "linex/error.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/data/loader.hpp"
+#include "toolkit/data/wide_layers.hpp"
 
 namespace linex {
 
@@ -26,6 +27,16 @@ std::int64_t square_side(std::int64_t tokens) {
 /// Leading tokens that are no place of the image. T and T − 1 are never both squares above 1.
 std::int64_t class_tokens(std::int64_t tokens) {
   return tokens > 1 && square_side(tokens - 1) > 0 ? 1 : 0;
+}
+
+/// Maps of some units, ascending, of images.
+torch::Tensor maps_of(TargetModel& model, const torch::Tensor& images, const std::string& layer,
+                      const std::vector<std::int64_t>& units) {
+  if (const auto* wide = ability<WideLayers>(model))
+    return as_maps(wide->forward_units(images, layer, units), layer);
+  const auto maps = as_maps(model.forward(images, {layer}, false).layers.at(0), layer);
+  if (static_cast<std::int64_t>(units.size()) == maps.size(1)) return maps;
+  return maps.index_select(1, torch::tensor(units, torch::kInt64)).contiguous();
 }
 
 }  // namespace
@@ -72,13 +83,28 @@ void visit_maps(TargetModel& model, const std::shared_ptr<const DataSet>& data,
       context.progress("maps of " + layer, static_cast<std::int64_t>(rows.size()), "images");
   for (auto loaded = loader.next(); loaded.images.defined(); loaded = loader.next()) {
     check_cancelled(context);
-    const auto output = model.forward(loaded.images, {layer}, false).layers.at(0);
+    const auto asked_of = [&](std::int64_t i) -> const std::vector<std::size_t>& {
+      return by_row.at(rows[static_cast<std::size_t>(loaded.begin + i)]);
+    };
+    std::map<std::int64_t, std::int64_t> column;  // of each unit that some image is asked for
+    for (std::int64_t i = 0; i < loaded.images.size(0); ++i)
+      for (const std::size_t at : asked_of(i)) column[wanted[at].second] = 0;
+    std::vector<std::int64_t> units;
+    for (auto& entry : column) {
+      entry.second = static_cast<std::int64_t>(units.size());
+      units.push_back(entry.first);
+    }
+    const auto* wide = ability<WideLayers>(model);
+    const auto output = wide ? wide->forward_units(loaded.images, layer, units)
+                             : model.forward(loaded.images, {layer}, false).layers.at(0);
     const ImageSize size = map_size(output.sizes());
     if (size.height * size.width < 2) return;
     const auto maps = as_maps(output, layer);
     parallel_for(maps.size(0), run.threads, [&](std::int64_t i) {
-      for (const std::size_t at : by_row.at(rows[static_cast<std::size_t>(loaded.begin + i)]))
-        visit(at, maps[i][wanted[at].second]);
+      for (const std::size_t at : asked_of(i)) {
+        const std::int64_t unit = wanted[at].second;
+        visit(at, maps[i][wide ? column.at(unit) : unit]);
+      }
     });
     progress->advance(maps.size(0));
   }
@@ -116,9 +142,7 @@ std::string UnitMaps::key() const {
 }
 
 torch::Tensor UnitMaps::forward(const torch::Tensor& images) const {
-  const auto maps = as_maps(model_.forward(images, {layer_}, false).layers.at(0), layer_);
-  if (static_cast<std::int64_t>(units_.size()) == layer_units_) return maps;
-  return maps.index_select(1, torch::tensor(units_)).contiguous();
+  return maps_of(model_, images, layer_, units_);
 }
 
 void UnitMaps::stream(const std::string& title, const Body& body) {

@@ -28,7 +28,7 @@ const linex_sentencepiece& sentencepiece() {
     // DEEPBIND: its own protobuf before LibTorch's, see isolated/sentencepiece.h.
     void* library =
         dlopen((library_folder() / kLibrary).c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
-    const void* symbol = library ? dlsym(library, "linex_sentencepiece_v1") : nullptr;
+    const void* symbol = library ? dlsym(library, "linex_sentencepiece_v2") : nullptr;
     if (!symbol) {
       const char* why = dlerror();
       throw Error(ErrorKind::plugin, std::string("cannot load SentencePiece: ") +
@@ -42,7 +42,7 @@ const linex_sentencepiece& sentencepiece() {
 
 class SiglipTokenizer final : public Tokenizer {
  public:
-  explicit SiglipTokenizer(const std::filesystem::path& path) : library_(sentencepiece()) {
+  SiglipTokenizer(const std::filesystem::path& path, GemmaText rule) : library_(sentencepiece()) {
     source_ = path.string();
     const std::string bytes = read_file(path, kMaxModelBytes);
     fingerprint_ = Sha256().add(bytes).hex();
@@ -54,12 +54,18 @@ class SiglipTokenizer final : public Tokenizer {
     end_ = padding_ = library_.end_token(model_.get());
     if (end_ < 0)
       throw input_error(source_ + ": the SentencePiece model has no end token; give SigLIP's own");
+    if (library_.token(model_.get(), "<bos>") < 0) return;
+    padding_ = library_.token(model_.get(), "<pad>");
+    if (padding_ < 0)
+      throw input_error(source_ + ": the SentencePiece model has no token <pad>; give Gemma's own");
+    lower_ = rule == GemmaText::lower;
+    if (lower_) fingerprint_ = Sha256().add(bytes).add("lower").hex();
   }
 
   std::vector<std::int64_t> encode(const std::string& text) const override {
-    const std::string clean = to_utf8(clean_canonical(text));
-    // A piece covers at least one byte, but for the blank put before the text.
-    std::vector<int> ids(clean.size() + 2);
+    const std::string clean = lower_ ? each_lower(text) : to_utf8(clean_canonical(text));
+    // A piece covers at least one byte; a blank, and the one put before the text, are three.
+    std::vector<int> ids(3 * (clean.size() + 1));
     const int count = library_.encode(model_.get(), clean.data(), clean.size(), ids.data(),
                                       static_cast<int>(ids.size()));
     if (count < 0 || count > static_cast<int>(ids.size()))
@@ -70,14 +76,16 @@ class SiglipTokenizer final : public Tokenizer {
  private:
   const linex_sentencepiece& library_;
   std::unique_ptr<void, void (*)(void*)> model_{nullptr, nullptr};
+  bool lower_ = false;
 };
 
 }  // namespace
 
 bool has_sentencepiece() { return kDeepBind; }
 
-std::unique_ptr<Tokenizer> open_sentencepiece_model(const std::filesystem::path& path) {
-  return std::make_unique<SiglipTokenizer>(path);
+std::unique_ptr<Tokenizer> open_sentencepiece_model(const std::filesystem::path& path,
+                                                    GemmaText rule) {
+  return std::make_unique<SiglipTokenizer>(path, rule);
 }
 
 }  // namespace linex

@@ -41,8 +41,17 @@ std::unique_ptr<Tokenizer> open_clip_vocabulary(const std::filesystem::path& pat
 
 /// Whether SentencePiece can be loaded here; not under some sanitizers.
 bool has_sentencepiece();
+/// What of a text SigLIP 2 cuts into tokens: clean_canonical(), open_clip's, or the text in lower
+/// case, as the published weights were trained and Hugging Face has it.
+enum class GemmaText { canonical, lower };
 /// SigLIP's SentencePiece model (`spiece.model`) over clean_canonical text; ends, and is padded,
-/// with the model's end token. Throws Error(input) naming the file.
-std::unique_ptr<Tokenizer> open_sentencepiece_model(const std::filesystem::path& path);
+/// with the model's end token. Or Gemma's (`tokenizer.model`, known by its token <bos>), which is
+/// SigLIP 2's: over `rule`, ends with <eos>, padded with <pad>. Throws Error(input) naming the
+/// file.
+std::unique_ptr<Tokenizer> open_sentencepiece_model(const std::filesystem::path& path,
+                                                    GemmaText rule = GemmaText::canonical);
+/// Gemma's vocabulary from Hugging Face's `tokenizer.json`; without SentencePiece, and so under
+/// sanitizers, too. Throws Error(input) naming the file.
+std::unique_ptr<Tokenizer> open_gemma_json(const std::filesystem::path& path, GemmaText rule);
 
 }  // namespace linex

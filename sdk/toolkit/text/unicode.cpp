@@ -53,6 +53,12 @@ std::u32string lower_case(std::u32string_view text) {
   return from_icu(to_icu(text).toLower(icu::Locale::getRoot()));
 }
 
+std::string each_lower(std::string_view utf8) {
+  std::u32string lowered;
+  for (const char32_t c : to_code_points(utf8)) lowered += lower_case({&c, 1});
+  return to_utf8(lowered);
+}
+
 std::u32string upper_case(std::u32string_view text) {
   return from_icu(to_icu(text).toUpper(icu::Locale::getRoot()));
 }

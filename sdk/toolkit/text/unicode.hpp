@@ -13,6 +13,8 @@ std::string to_utf8(std::u32string_view text);
 
 /// Full lower-casing without a locale: the final sigma is found, "İ" becomes two code points.
 std::u32string lower_case(std::u32string_view text);
+/// UTF-8 text with each character lowered by itself: no final sigma. Hugging Face's `Lowercase`.
+std::string each_lower(std::string_view utf8);
 std::u32string upper_case(std::u32string_view text);
 /// Canonical composition (NFC) and compatibility composition (NFKC).
 std::u32string compose(std::u32string_view text);

@@ -24,6 +24,12 @@ void close_model(void* model) { delete static_cast<Processor*>(model); }
 int piece_count(const void* model) { return static_cast<const Processor*>(model)->GetPieceSize(); }
 int end_token(const void* model) { return static_cast<const Processor*>(model)->eos_id(); }
 
+int token(const void* model, const char* piece) {
+  const auto* processor = static_cast<const Processor*>(model);
+  const int id = processor->PieceToId(piece);
+  return processor->IsUnknown(id) ? -1 : id;
+}
+
 int encode(const void* model, const char* text, size_t size, int* ids, int capacity) {
   try {
     std::vector<int> found;
@@ -39,5 +45,5 @@ int encode(const void* model, const char* text, size_t size, int* ids, int capac
 }  // namespace
 
 extern "C" __attribute__((visibility("default")))
-const linex_sentencepiece linex_sentencepiece_v1 = {&open_model, &close_model, &piece_count,
-                                                    &end_token, &encode};
+const linex_sentencepiece linex_sentencepiece_v2 = {&open_model, &close_model, &piece_count,
+                                                    &end_token,  &token,       &encode};

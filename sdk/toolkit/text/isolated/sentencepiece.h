@@ -16,14 +16,15 @@ struct linex_sentencepiece {
   void* (*open)(const char* bytes, size_t size);
   void (*close)(void* model);
   int (*size)(const void* model);
-  int (*end_token)(const void* model); /* -1 = none */
+  int (*end_token)(const void* model);                /* -1 = none */
+  int (*token)(const void* model, const char* piece); /* its id, -1 where it is none */
   /* Writes up to `capacity` ids of UTF-8 text; returns how many there are, -1 on failure.
      [any thread] */
   int (*encode)(const void* model, const char* text, size_t size, int* ids, int capacity);
 };
 
 /* The one exported symbol. */
-extern const struct linex_sentencepiece linex_sentencepiece_v1;
+extern const struct linex_sentencepiece linex_sentencepiece_v2;
 
 #ifdef __cplusplus
 }
