@@ -45,6 +45,7 @@ std::vector<Case> cases() {
           {"efficientnet", "efficientnet", none, "classifier.1"},
           {"efficientnet_tf_timm", "efficientnet",
            test::given({{"padding", std::string("same")}, {"norm_eps", 1e-3}}), "classifier"},
+          {"efficientnet_v2_timm", "efficientnet", none, "classifier"},
           {"mobilenet_v2", "mobilenet", none, "classifier.1"},
           {"mobilenet_v3", "mobilenet", none, "classifier.3"},
           {"mobilenet_v3_timm", "mobilenet", none, "classifier"},
@@ -276,6 +277,23 @@ TEST_F(ConvCheckpoints, DenseNetsFromBeforePyTorch04AreRead) {
   const auto out = model->forward(expected.at("images"), {layer}, true);
   EXPECT_LT(test::relative_difference(out.logits, expected.at("logits")), 1e-5);
   EXPECT_LT(test::relative_difference(out.layers[0], expected.at("tap:" + layer)), 1e-5);
+}
+
+TEST_F(ConvCheckpoints, ImagesTooSmallForANetworkAreRefused) {
+  for (const char* name : {"inception", "densenet", "densenet_blur_timm"}) {
+    const std::string plugin = std::string(name).substr(0, std::string(name).find('_'));
+    const auto model = open(plugin, read(name));
+    const std::string layer = plugin == "densenet" ? "features" : "Mixed_7c";
+    for (const std::int64_t side : {1, 2, 4}) {
+      const torch::Tensor images = torch::zeros({2, 3, side, side});
+      const std::string sides = std::to_string(side) + "x" + std::to_string(side);
+      for (const std::string& message :
+           {input_error_of([&] { model->forward(images, {layer}, false); }),
+            input_error_of([&] { model->split(images, layer); })})
+        EXPECT_NE(message.find(sides + " pixels are too small"), std::string::npos)
+            << name << ": " << message;
+    }
+  }
 }
 
 TEST_F(ConvCheckpoints, AnAuxiliaryClassifierIsPassedOver) {

@@ -10,6 +10,24 @@
 namespace linex {
 namespace {
 
+/// What `run` makes of the images. LibTorch's refusal of a map that is smaller than a kernel
+/// becomes a line about them.
+template <typename Run>
+auto on_images(const torch::Tensor& images, const Run& run) {
+  try {
+    return run();
+  } catch (const c10::Error& error) {
+    const std::string what = error.what_without_backtrace();
+    for (const char* small : {"Kernel size can't be greater", "Output size is too small",
+                              "Padding size should be less"})
+      if (what.find(small) != std::string::npos)
+        throw input_error(
+            "images of " + std::to_string(images.size(2)) + "x" + std::to_string(images.size(3)) +
+            " pixels are too small for this network; see model.resize and model.crop");
+    throw;
+  }
+}
+
 class ImageModelTail final : public ModelTail {
  public:
   ImageModelTail(const Network& network, Network::Node layer, const torch::Tensor& images,
@@ -154,7 +172,7 @@ ForwardResult ImageModel::forward(const torch::Tensor& images,
   for (const std::string& layer : layers) targets.push_back(network_.find(layer));
   if (logits) targets.push_back(network_.output());
   ForwardResult result;
-  result.layers = network_.run(images, targets, execution_);
+  result.layers = on_images(images, [&] { return network_.run(images, targets, execution_); });
   if (logits) {
     result.logits = result.layers.back();
     result.layers.pop_back();
@@ -166,8 +184,10 @@ std::unique_ptr<ModelTail> ImageModel::split(const torch::Tensor& images,
                                              const std::string& layer) {
   check_images(images);
   check_side(images);
-  return std::make_unique<ImageModelTail>(network_, network_.find(layer), images, execution_,
-                                          has_logits_);
+  return on_images(images, [&] {
+    return std::make_unique<ImageModelTail>(network_, network_.find(layer), images, execution_,
+                                            has_logits_);
+  });
 }
 
 std::int64_t ImageModel::preferred_batch() const {
