@@ -39,7 +39,7 @@ TEST(FindModelPlugin, NamesTellIt) {
   for (const char* file : {"convnext", "convnext_v2_timm"})
     EXPECT_EQ(found(std::string("models/") + file + ".safetensors"), "convnext");
   const std::pair<const char*, std::vector<const char*>> others[] = {
-      {"efficientnet", {"efficientnet", "efficientnet_tf_timm"}},
+      {"efficientnet", {"efficientnet", "efficientnet_tf_timm", "efficientnet_v2_timm"}},
       {"mobilenet", {"mobilenet_v2", "mobilenet_v3", "mobilenet_v3_timm"}},
       {"densenet", {"densenet", "densenet_blur_timm"}},
       {"regnet", {"regnet", "regnet_x", "regnet_timm", "regnet_z_timm"}},

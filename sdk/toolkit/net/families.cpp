@@ -70,8 +70,8 @@ const std::vector<NetworkFamily>& network_families() {
       {"efficientnet",
        {{"features.1.0.block.0.0.weight", "features.0.0.weight"},
         {"conv_stem.weight", "blocks.0.0.se.conv_reduce.weight"},
-        {"conv_stem.weight", "blocks.3.0.se.conv_reduce.weight"}},  // V2
-       {"conv_head.bias"}},                                         // of MobileNet V3
+        {"conv_stem.weight", "blocks.0.0.conv.weight"}},  // V2
+       {"conv_head.bias"}},                               // of MobileNet V3
       {"mobilenet", mobile_anchors()},
       {"densenet",
        {{"features.conv0.weight", "features.denseblock1.denselayer1.norm1.weight"},
