@@ -82,12 +82,13 @@ void explain_network(PluginRegistry& registry, const Sections& common,
   const fs::path out = fs::path(common.at("run").at("out")) / to_string(kind);
   sections["run"]["out"] = out.string();
   const Workplace setup(registry, common);
+  std::printf("\nThe same for a small %s:\n", kind == NetworkKind::vgg ? "VGG" : "ViT");
+  std::fflush(stdout);
   sections["model"] =
       world_model(kind, world_network(options, common.at("run").at("cache"), setup.context()));
   {
     Workplace place(registry, sections);
-    std::printf("\nA small %s names the class of %.0f %%. Layer %s:\n",
-                kind == NetworkKind::vgg ? "VGG" : "ViT", 100 * accuracy(place),
+    std::printf("It names the class of %.0f %%. Layer %s:\n", 100 * accuracy(place),
                 sections["model"]["layer"].c_str());
   }
   for (const auto& method : world_methods(files)) {
@@ -140,11 +141,16 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
   if (has_sentencepiece())
     files.siglip = options.train_siglip ? train_world_siglip({}, cache, setup.context())
                                         : world_siglip(out / "siglip");
+  std::printf(
+      "A small ResNet now learns to name the shapes on %lld others; then MILAN, to speak.\n",
+      static_cast<long long>(network.world.images));
+  std::fflush(stdout);
   const Sections common =
       common_sections(quiet, files.world, world_network(network, cache, setup.context()), out);
   Workplace place(registry, common);
-  std::printf("A small ResNet, trained on %lld others, names the class of %.0f %% of them.\n\n",
-              static_cast<long long>(network.world.images), 100 * accuracy(place));
+  std::printf("It names the class of %.0f %% of the pictures, which it has not seen before.\n\n",
+              100 * accuracy(place));
+  std::fflush(stdout);
 
   {
     const Source source = open_source(place, place.open_data());
@@ -169,8 +175,11 @@ int run_demo(PluginRegistry& registry, const Sections& raw, const DemoOptions& o
   for (std::size_t m = 0; m < all.size(); ++m)
     for (const char* shown : {"label", "siglip", "attributes"})
       if (all[m].folder == shown) print_best(all[m], summaries[m]);
-  std::printf("\nEach run is in %s/<method>; %s runs again with\n  linex explain --config %s\n",
-              out.c_str(), all[0].name.c_str(), (out / all[0].folder / "run.ini").c_str());
+  const fs::path shown = out / (files.siglip ? "siglip" : "label");
+  std::printf(
+      "\nEach run is in %s/<method>. Open in a browser, a card for each unit:\n  %s\n"
+      "The same again, and a start for changes of your own:\n  linex explain --config %s\n",
+      out.c_str(), (shown / "report/index.html").c_str(), (shown / "run.ini").c_str());
   return 0;
 }
 

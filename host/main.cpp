@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/plugin/plugin_guard.hpp"
@@ -16,6 +17,7 @@
 #include "core/run/workplace.hpp"
 #include "host/arguments.hpp"
 #include "host/commands.hpp"
+#include "host/reference.hpp"
 #include "host/run_commands.hpp"
 #include "linex/abi_tag.hpp"
 #include "linex/error.hpp"
@@ -80,6 +82,8 @@ int check(const PluginRegistry& registry, const Arguments& arguments) {
   return linex::run_check(request);
 }
 
+int inspect(PluginRegistry& registry, const Arguments& arguments);
+
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
       {{"list", "", {"json"}, {}, false},
@@ -87,11 +91,10 @@ const std::vector<Command>& commands() {
        [](auto& registry, const auto& arguments) {
          return run_list(registry, arguments.flags.at("json"));
        }},
-      {{"inspect", "KIND/NAME", {}, {}, false},
-       "what a plugin is, its options with type, default, range and help",
-       [](auto& registry, const auto& arguments) {
-         return run_inspect(registry, only_word(arguments));
-       }},
+      {{"inspect", "KIND/NAME", {"markdown", "man", "bash", "zsh"}, {}, false},
+       "what a plugin is, its options with type, default, range and help; or, of all commands and "
+       "options, the reference (--markdown), the manual page (--man), completions (--bash, --zsh)",
+       [](auto& registry, const auto& arguments) { return inspect(registry, arguments); }},
       {{"check",
         "FILE.so",
         {},
@@ -179,6 +182,24 @@ const std::vector<Command>& commands() {
        }},
   };
   return all;
+}
+
+int inspect(PluginRegistry& registry, const Arguments& arguments) {
+  constexpr std::pair<const char*, std::string (*)(const linex::Reference&)> kForms[] = {
+      {"markdown", linex::to_markdown},
+      {"man", linex::to_manual},
+      {"bash", linex::to_bash},
+      {"zsh", linex::to_zsh}};
+  for (const auto& [flag, write] : kForms) {
+    if (!arguments.flags.at(flag)) continue;
+    if (!arguments.words.empty())
+      throw linex::usage_error(std::string("linex inspect --") + flag + " is about all plugins");
+    std::vector<linex::CommandEntry> entries;
+    for (const auto& command : commands()) entries.push_back({command.syntax, command.does});
+    std::fputs(write(linex::make_reference(registry, entries, LINEX_VERSION)).c_str(), stdout);
+    return 0;
+  }
+  return linex::run_inspect(registry, only_word(arguments));
 }
 
 void print_usage() {

@@ -1,5 +1,7 @@
 #include "host/demo/trained_world.hpp"
 
+#include <cstdio>
+
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/checkpoint/safetensors.hpp"
@@ -55,6 +57,16 @@ std::map<std::string, std::string> world_model(NetworkKind kind, const fs::path&
       section["heads"] = std::to_string(kVitHeads);
       break;
   }
+  // Weights do not tell how pixels were taken, and here it is known.
+  const Preprocess preprocess = world_preprocess(kind);
+  const auto numbers = [](const std::array<float, 3>& values) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%.6g,%.6g,%.6g", values[0], values[1], values[2]);
+    return std::string(text);
+  };
+  section["resize"] = section["crop"] = "0";
+  section["mean"] = numbers(preprocess.mean);
+  section["std"] = numbers(preprocess.std);
   return section;
 }
 

@@ -8,7 +8,7 @@
 
 namespace linex {
 
-/// Lines of a text with \n, \r\n or \r ends; no empty last line for a closing line end.
+/// Lines of a text whose line ends are LF, CR LF or CR; no empty last line for a closing line end.
 std::vector<std::string> split_lines(std::string_view text);
 /// The lines of a UTF-8 list file, a byte-order mark removed. Throws Error(input) naming the line
 /// that is not UTF-8.

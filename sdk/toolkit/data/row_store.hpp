@@ -22,7 +22,7 @@ struct RowStoreOptions {
   bool half = false;  ///< store float16: half the size, values rounded
 };
 
-/// Rows of a matrix under cache/kind/<digest of key>/. Each shard is one file with its own SHA-256,
+/// Rows of a matrix under cache/kind/DIGEST OF KEY/. Each shard is one file with its own SHA-256,
 /// written atomically: what is there is whole, and what a killed run finished is not done again. A
 /// damaged shard reads as missing. Two runs may share a store: shards are replaced whole, and
 /// lock() keeps them from doing the same work.
