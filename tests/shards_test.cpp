@@ -283,16 +283,16 @@ TEST_F(Shards, AnyByteOfAHeaderMayBeAnother) {
     if (message == "no error") return;
     EXPECT_NE(message.find("a.tar"), std::string::npos) << message;
   };
-  for (std::size_t at = 0; at + 1024 < sound.size(); at += 512)
-    for (std::size_t i = 0; i < 512; ++i) {
-      // Beyond the fields, and in pictures, a byte in a while is enough.
-      if (i >= 265 && i % 16 != 0) continue;
+  options_.threads = 1;
+  for (std::size_t at = 0; at + 1024 < sound.size(); at += 512) {
+    if (sound.compare(at + 257, 5, "ustar") != 0) continue;
+    for (std::size_t i = 0; i < 512; i += i < 160 ? 1 : 13) {
       std::string changed = sound;
       changed[at + i] = static_cast<char>(changed[at + i] ^ (i % 2 ? 0xff : 0x09));
-      attempt(changed);
       seal(changed, at);
       attempt(changed);
     }
+  }
   for (std::size_t size = 0; size < sound.size(); size += 97) attempt(sound.substr(0, size));
 }
 
