@@ -87,6 +87,13 @@ TEST_F(Mpi, MoreRowsThanOneShardASide) {
   write_matrices(9000, 300, 70);
   expect_same("explain " + recorded_ + "--run.out=", {"explanations.csv"}, {2, 3});
   const std::string alone = bytes("alone/explanations.csv");
+  // What docs/cluster.md says is exchanged: the moments, and little beside them.
+  const auto json = nlohmann::json::parse(bytes("ranks2/summary.json"));
+  const double concepts = json["figures"]["concepts_kept"], units = 70;
+  const double moments = 8 * (concepts * concepts / 2 + units * concepts);
+  EXPECT_GT(json["exchanged_bytes"].get<double>(), moments);
+  EXPECT_LT(json["exchanged_bytes"].get<double>(), 2 * moments);
+  EXPECT_EQ(nlohmann::json::parse(bytes("alone/summary.json"))["exchanged_bytes"], 0);
   // Neither threads nor tiles nor memory matter.
   for (const char* other : {"--run.threads=2", "--solver.tile_rows=64", "--solver.tile_rows=1000",
                             "--run.memory=0.01"}) {

@@ -178,6 +178,7 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
   json["peak_rss_mb"] = peak_rss_mb();
   json["ranks"] = summary.ranks;
   json["hosts"] = summary.hosts;
+  json["exchanged_bytes"] = summary.exchanged;
   json["figures"] = numbers(summary.figures);
   if (const auto found = summary.figures.find("mean_stability"); found != summary.figures.end())
     json["mean_stability"] = number(found->second);

@@ -41,6 +41,7 @@ struct RunSummary {
   std::string complaint;           ///< why correlations of this run mean little, or ""
   int ranks = 1;                   ///< processes that worked on it
   std::vector<std::string> hosts;  ///< the machines they ran on
+  std::int64_t exchanged = 0;      ///< bytes that rank 0 added to sums or gave to the others
   /// What the run was made of, beside plugins and options: digests by name.
   std::map<std::string, std::string> provenance;
 };

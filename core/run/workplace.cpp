@@ -394,6 +394,7 @@ void Workplace::describe(RunSummary& summary) const {
   summary.warnings = log_->warnings();
   summary.ranks = cluster_.size();
   summary.hosts = cluster_.machines();
+  summary.exchanged = cluster_.bytes();
 }
 
 }  // namespace linex

@@ -4,6 +4,7 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "core/cluster/transport.hpp"
 
@@ -51,6 +52,9 @@ class MpiTransport final : public Transport {
 }  // namespace linex
 
 extern "C" __attribute__((visibility("default"))) linex::Transport* linex_open_transport() {
+  // Reading another process's memory saves a copy between ranks of a machine; where that is not
+  // allowed (containers), or the other has just been killed, Open MPI prints lines of its own.
+  ::setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
   int provided = 0;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
     return nullptr;
