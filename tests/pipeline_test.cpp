@@ -126,6 +126,29 @@ TEST_F(Pipeline, JournalKeepsWholeBlocksOfTheSameRunOnly) {
   EXPECT_EQ(Journal(path, "key", true).finished().size(), 2U);
 }
 
+TEST_F(Pipeline, JournalOfForeignContentEndsWhereItBegins) {
+  const fs::path path = folder_ / "j";
+  const auto line = [](const std::string& body) {
+    return Sha256().add(body).hex().substr(0, 16) + " " + body + "\n";
+  };
+  Journal(path, "key", true).append({linear(0, {{"red", 1}})});
+  const std::string whole = read_file(path);
+  for (const char* foreign : {"[3]", "3", "{}x", R"([{"unit":"one"}])",
+                              R"([{"unit":3,"terms":[["red",1.5]],"bias":0.1,)"
+                              R"("text":"","status":"grey","val":null,)"
+                              R"("objective":null,"gap":0.1,"iterations":3}])"}) {
+    write("j", whole + line(foreign));
+    EXPECT_EQ(Journal(path, "key", true).finished().size(), 1U) << foreign;
+    EXPECT_EQ(read_file(path), whole) << foreign;
+  }
+  write("j", whole + line(std::string(100000, '[')));
+  EXPECT_EQ(Journal(path, "key", true).finished().size(), 1U);
+  for (const char* foreign : {R"({"key":5})", R"({"kei":"key"})", "[]"}) {
+    write("j", line(foreign));
+    EXPECT_TRUE(Journal(path, "key", true).finished().empty()) << foreign;
+  }
+}
+
 /// Presence of concept j on row i is i + j/10.
 class Ramp final : public ConceptLabeler {
  public:
