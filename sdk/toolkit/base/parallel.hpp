@@ -8,21 +8,25 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <thread>
+#include <vector>
 
 namespace linex {
 
 namespace detail {
-/// The order that a region's begin and end give, once more where ThreadSanitizer can see it: it
-/// knows nothing of libgomp's barriers. Shared by all regions, as a thread must not read the
-/// region's own data before.
+/// Calls work() once on each of `threads` threads and waits for them.
+template <class Work>
+void on_threads(int threads, const Work& work) {
 #if defined(__SANITIZE_THREAD__)
-inline std::atomic<int> seen_barrier{0};
-inline void arrive_at_barrier() { seen_barrier.fetch_add(1, std::memory_order_release); }
-inline void leave_barrier() { static_cast<void>(seen_barrier.load(std::memory_order_acquire)); }
+  // ThreadSanitizer does not see how libgomp's threads wait for each other.
+  std::vector<std::thread> all;
+  for (int i = 0; i < threads; ++i) all.emplace_back([&] { work(); });
+  for (std::thread& thread : all) thread.join();
 #else
-inline void arrive_at_barrier() {}
-inline void leave_barrier() {}
+#pragma omp parallel num_threads(threads)
+  work();
 #endif
+}
 }  // namespace detail
 
 /// `threads`, or 1 where `operations` are too few to be worth waking them (some microseconds on an
@@ -39,19 +43,15 @@ void parallel_for(std::int64_t n, int threads, const Body& body) {
   std::exception_ptr failure;
   std::mutex failure_lock;
   std::atomic<bool> failed{false};
-  detail::arrive_at_barrier();
-#pragma omp parallel num_threads(threads > 1 ? threads : 1)
-  {
-    detail::leave_barrier();
+  std::atomic<std::int64_t> next{0};
+  detail::on_threads(threads > 1 ? threads : 1, [&] {
     // A region of one thread does not count as parallel: BLAS would start its own threads there.
     // oneDNN plans convolutions for omp_get_max_threads() even inside a region and would wait for
     // threads that never come. The setting belongs to this thread's implicit task and ends with it;
     // LibTorch sets it, too, the first time a thread asks, so let it do that before.
     at::get_num_threads();
     omp_set_num_threads(1);
-#pragma omp for schedule(dynamic, 1)
-    for (std::int64_t i = 0; i < n; ++i) {
-      if (failed.load(std::memory_order_relaxed)) continue;
+    for (std::int64_t i; !failed.load(std::memory_order_relaxed) && (i = next.fetch_add(1)) < n;) {
       try {
         body(i);
       } catch (...) {
@@ -59,9 +59,7 @@ void parallel_for(std::int64_t n, int threads, const Body& body) {
         if (!failed.exchange(true)) failure = std::current_exception();
       }
     }
-    detail::arrive_at_barrier();
-  }
-  detail::leave_barrier();
+  });
   if (failure) std::rethrow_exception(failure);
 }
 
