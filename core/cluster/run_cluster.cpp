@@ -99,7 +99,7 @@ namespace {
 std::unique_ptr<RunCluster> g_cluster;
 
 Transport& open_mpi() {
-  const auto file = library_folder() / "linex_mpi.so";
+  const auto file = library_folder() / "linex" / "linex_mpi.so";
   // MPI's own parts look for its symbols among those of everybody.
   void* const module = ::dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (!module) {
