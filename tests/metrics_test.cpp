@@ -268,28 +268,11 @@ TEST(Bootstrap, IntervalsOfNormalDataAreFishers) {
   EXPECT_NE(bootstrap_pearson(x, y, 2000, 8, 1)[0].low, intervals[0].low);
 }
 
-/// Names columns of a matrix c0, c1, …
-class Columns01 final : public ConceptLabeler {
- public:
-  explicit Columns01(torch::Tensor presence)
-      : presence_(std::make_shared<MatrixPresence>(std::move(presence))) {}
-  void attach(std::shared_ptr<const DataSet>) override {}
-  std::vector<std::string> concepts() const override {
-    std::vector<std::string> names;
-    for (std::int64_t j = 0; j < presence_->cols(); ++j) names.push_back("c" + std::to_string(j));
-    return names;
-  }
-  std::shared_ptr<const Presence> presence() override { return presence_; }
-
- private:
-  std::shared_ptr<const Presence> presence_;
-};
-
 TEST(Shortened, LosesTheLeastConceptFirst) {
   torch::manual_seed(3);
   const std::int64_t n = 2000;
   const torch::Tensor presence = (torch::rand({n, 4}) < 0.3).to(torch::kFloat32);
-  Columns01 simulator(presence);
+  Given simulator(presence);
   EvaluationInput input;
   input.activations = torch::randn({n, 3});
   input.activations.select(1, 0) +=

@@ -17,8 +17,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class ConvNext final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::kWeightsOption,
       linex::option::choice(
           "arch", "auto",
           "auto|convnext_atto|convnext_femto|convnext_pico|convnext_nano|convnext_tiny|"

@@ -16,8 +16,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class DenseNet final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::kWeightsOption,
       linex::option::choice("arch", "auto",
                             "auto|densenet121|densenet161|densenet169|densenet201|densenet264d|"
                             "densenetblur121d",

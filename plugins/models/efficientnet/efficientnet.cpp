@@ -18,8 +18,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class EfficientNet final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::kWeightsOption,
       linex::option::choice(
           "arch", "auto",
           "auto|efficientnet_b0|efficientnet_b1|efficientnet_b2|efficientnet_b3|efficientnet_b4|"

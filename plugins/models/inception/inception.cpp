@@ -16,9 +16,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class Inception final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
-      linex::kStateOption,
+      linex::kWeightsOption, linex::kStateOption,
       linex::option::choice("names", "auto", "auto|torchvision|timm",
                             "whose names the layers have; auto = timm's where its config.json lies "
                             "beside the weights, else torchvision's")});

@@ -18,8 +18,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class MobileNet final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::kWeightsOption,
       linex::option::choice("arch", "auto",
                             "auto|mobilenet_v2|mobilenet_v3_large|mobilenet_v3_small|"
                             "tf_mobilenet_v3_large|tf_mobilenet_v3_small",

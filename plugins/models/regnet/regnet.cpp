@@ -19,8 +19,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class RegNet final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::kWeightsOption,
       linex::option::text("arch", "auto",
                           "architecture by its library's name (regnet_y_400mf, regnetx_002, ...); "
                           "auto infers it from the weights"),

@@ -32,8 +32,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class Swin final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::kWeightsOption,
       linex::option::choice("arch", "auto",
                             "auto|swin_t|swin_s|swin_b|swin_l|swin_v2_t|swin_v2_s|swin_v2_b|"
                             "swin_v2_l",

@@ -16,8 +16,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class Vgg final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::kWeightsOption,
       linex::option::choice("arch", "auto",
                             "auto|vgg11|vgg11_bn|vgg13|vgg13_bn|vgg16|vgg16_bn|vgg19|vgg19_bn",
                             "architecture; auto infers it from the weights"),

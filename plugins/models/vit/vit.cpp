@@ -30,8 +30,7 @@ linex::BuiltNetwork build(const linex::PluginContext& context) {
 class Vit final : public linex::ImageModel {
  public:
   static constexpr auto kOptions = linex::with_image_options(std::array{
-      linex::option::required(
-          linex::option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors")),
+      linex::kWeightsOption,
       linex::option::choice("arch", "auto", "auto|vit_b_16|vit_b_32|vit_l_16|vit_l_32|vit_h_14",
                             "architecture; auto infers it from the weights"),
       linex::option::integer("heads", 0, 0, 1024,

@@ -18,7 +18,10 @@ inline constexpr std::array kImageOptions{
                    "what resize fits: the shorter side, or both sides"),
     option::choice("interpolation", "auto", "auto|bilinear|bicubic", "how resize interpolates")};
 
-/// For plugins that read checkpoints: load_weights()'s `state`.
+/// For plugins that read checkpoints: load_weights()'s path.
+inline constexpr linex_option_spec kWeightsOption = option::required(
+    option::path("weights", "", "checkpoint: PyTorch, TorchScript or safetensors"));
+/// For the same: load_weights()'s `state`.
 inline constexpr linex_option_spec kStateOption = option::text(
     "state", "",
     "which of several states in the checkpoint: a key (model_ema, teacher) or the beginning of "
