@@ -190,22 +190,20 @@ Outcome linex(const std::string& arguments) {
 }
 
 TEST(ModelPluginAuto, OnTheCommandLine) {
+  const TemporaryFolder folder;
+  const std::string out = " --run.out='" + (folder.path() / "out").string() + "'";
   const std::string weights = " --model.weights=" + fixtures("vits/hf_vit").string();
-  const Outcome layers =
-      linex("activations --model.plugin=auto --model.layer=?" + weights + " --run.out=/tmp/unused");
+  const Outcome layers = linex("activations --model.plugin=auto --model.layer=?" + weights + out);
   EXPECT_EQ(layers.code, 0) << layers.output;
   EXPECT_NE(layers.output.find("encoder.layer.0.attention"), std::string::npos) << layers.output;
   // Its options are those of the plugin found.
-  const Outcome heads = linex("activations --model.plugin=auto --model.layer=?" + weights +
-                              " --model.heads=3 --run.out=/tmp/unused");
+  const Outcome heads =
+      linex("activations --model.plugin=auto --model.layer=?" + weights + " --model.heads=3" + out);
   EXPECT_EQ(heads.code, 2) << heads.output;
   EXPECT_NE(heads.output.find("model.heads=3"), std::string::npos) << heads.output;
-  EXPECT_EQ(linex("activations --model.plugin=auto --run.out=/tmp/unused").code, 2);
+  EXPECT_EQ(linex("activations --model.plugin=auto" + out).code, 2);
   const std::string foreign = fixtures("weights/zip.pth");
-  EXPECT_EQ(
-      linex("activations --model.plugin=auto --run.out=/tmp/unused --model.weights=" + foreign)
-          .code,
-      3);
+  EXPECT_EQ(linex("activations --model.plugin=auto --model.weights=" + foreign + out).code, 3);
   EXPECT_EQ(linex("activations --help --model.plugin=auto").code, 0);
 }
 
