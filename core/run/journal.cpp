@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "linex/error.hpp"
+#include "toolkit/base/budget.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 
@@ -65,10 +66,18 @@ Journal::Journal(std::filesystem::path path, const std::string& key, bool resume
       if (space == std::string::npos ||
           digest(lines[i].substr(space + 1)) != lines[i].substr(0, space))
         break;
-      const Json json = Json::parse(lines[i].substr(space + 1), nullptr, false);
-      if (i == 0 && (!json.is_object() || json.value("key", "") != key)) break;
-      if (i > 0)
-        for (const auto& entry : json) finished_.push_back(from_json(entry));
+      try {
+        const std::string body = lines[i].substr(space + 1);
+        if (!json_nests_at_most(body)) break;
+        const Json json = Json::parse(body);
+        if (i == 0 && json.at("key") != key) break;
+        std::vector<Explanation> block;
+        if (i > 0)
+          for (const auto& entry : json) block.push_back(from_json(entry));
+        finished_.insert(finished_.end(), block.begin(), block.end());
+      } catch (const std::exception&) {  // whole, but not what append() writes
+        break;
+      }
       kept += lines[i] + "\n";
     }
   }
