@@ -45,8 +45,8 @@ bool has_sentencepiece();
 /// case, as the published weights were trained and Hugging Face has it.
 enum class GemmaText { canonical, lower };
 /// SigLIP's SentencePiece model (`spiece.model`) over clean_canonical text; ends, and is padded,
-/// with the model's end token. Or Gemma's (`tokenizer.model`, known by its token <bos>), which is
-/// SigLIP 2's: over `rule`, ends with <eos>, padded with <pad>. Throws Error(input) naming the
+/// with the model's end token. Or Gemma's (`tokenizer.model`, known by its token "bos"), which is
+/// SigLIP 2's: over `rule`, ends with "eos", padded with "pad". Throws Error(input) naming the
 /// file.
 std::unique_ptr<Tokenizer> open_sentencepiece_model(const std::filesystem::path& path,
                                                     GemmaText rule = GemmaText::canonical);
