@@ -1,11 +1,14 @@
 // A library for LD_PRELOAD that lets the n-th system call of a kind go wrong; tests only.
 //
-//   LINEX_FAULT=OP:N:ACTION   OP: open read write fsync rename mmap mkdir; N counts from 1;
+//   LINEX_FAULT=OP:N:ACTION   OP: open read write fsync rename mmap mkdir malloc; N counts from 1;
 //                             ACTION: an errno as a number, "short" (write: a part only), "kill"
 //                             or "term" (the signal comes before the call)
 //   LINEX_FAULT_ROOT=DIR      only calls on files under DIR count: what libraries do elsewhere
 //   differs
 //                             from machine to machine
+//   LINEX_FAULT_LEAST=BYTES   malloc: only requests of so many bytes count, and only after the
+//   first
+//                             call on a file under DIR, when libraries have been loaded
 //   LINEX_FAULT_LOG=FILE      one line is added when the fault is dealt out
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,20 +26,25 @@
 #include <unistd.h>
 
 static char g_op[16], g_action[16], g_root[4096], g_log[4096];
-static long g_n, g_seen;
+static long g_n, g_seen, g_least;
+static int g_begun;
 
 __attribute__((constructor)) static void read_environment(void) {
   const char* fault = getenv("LINEX_FAULT");
   const char* root = getenv("LINEX_FAULT_ROOT");
   const char* log = getenv("LINEX_FAULT_LOG");
   if (!fault || !root || !log) return;
+  const char* least = getenv("LINEX_FAULT_LEAST");
+  g_least = least ? atol(least) : 1;
   if (sscanf(fault, "%15[a-z]:%ld:%15s", g_op, &g_n, g_action) != 3) abort();
   snprintf(g_root, sizeof g_root, "%s", root);
   snprintf(g_log, sizeof g_log, "%s", log);
 }
 
 static int under_root(const char* path) {
-  return g_root[0] && strncmp(path, g_root, strlen(g_root)) == 0;
+  if (!g_root[0] || strncmp(path, g_root, strlen(g_root)) != 0) return 0;
+  __atomic_store_n(&g_begun, 1, __ATOMIC_RELAXED);
+  return 1;
 }
 
 static int path_counts(const char* path) {
@@ -143,3 +151,36 @@ int mkdir(const char* path, mode_t mode) {
   }
 MMAP(mmap, off_t)
 MMAP(mmap64, off64_t)
+
+// The C library's own allocators by their inner names: dlsym() allocates. A sanitizer has its own.
+#ifndef LINEX_SANITIZED
+extern void* __libc_malloc(size_t size);
+extern void* __libc_calloc(size_t count, size_t size);
+extern void* __libc_realloc(void* block, size_t size);
+extern void* __libc_memalign(size_t alignment, size_t size);
+
+static int no_memory(size_t size) {
+  if (!__atomic_load_n(&g_begun, __ATOMIC_RELAXED) || (long)size < g_least) return 0;
+  return fault("malloc", 1, "");
+}
+
+void* malloc(size_t size) { return no_memory(size) ? NULL : __libc_malloc(size); }
+
+void* calloc(size_t count, size_t size) {
+  return no_memory(count * size) ? NULL : __libc_calloc(count, size);
+}
+
+void* realloc(void* block, size_t size) {
+  return no_memory(size) ? NULL : __libc_realloc(block, size);
+}
+
+void* aligned_alloc(size_t alignment, size_t size) {
+  return no_memory(size) ? NULL : __libc_memalign(alignment, size);
+}
+
+int posix_memalign(void** block, size_t alignment, size_t size) {
+  if (no_memory(size)) return ENOMEM;
+  *block = __libc_memalign(alignment, size);
+  return *block ? 0 : ENOMEM;
+}
+#endif

@@ -1,0 +1,234 @@
+"""Seeds, dictionaries, and the loop over readers.
+
+    drive.py run BINARY SECONDS [READER...]   libFuzzer for so long on each; what it finds is kept in
+                                              build/fuzz/found, and the exit code is 1
+    drive.py replay BINARY                    every seed and every file of tests/fuzz/found once
+
+What was found and mended stays in tests/fuzz/found/READER, a file each.
+"""
+import gzip
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests/fixtures"
+MOST = 1 << 16  # bytes of a seed, and of what is made of it
+
+# Words that mean something to a reader; between "" as libFuzzer has them.
+WORDS = {
+    "pickle": [r"\x80\x02", "ctorch._utils\n_rebuild_tensor_v2\n", "ccollections\nOrderedDict\n", "q\\x00", "h\\x00",
+               "(", "t", "R", "b", ".", "]", "}", "u", "s", "a", "e", "N", r"\x88", r"\x8c\x03", r"\x93", r"\x94", r"\x95",
+               r"X\x03\x00\x00\x00", r"\x8a\x0a", "K\\x01", "M\\x00\\x01", "storage", "ctorch\nFloatStorage\n", "Q"],
+    "checkpoint": [r"PK\x03\x04", r"PK\x01\x02", r"PK\x05\x06", r"PK\x06\x06", r"PK\x06\x07", "/data.pkl", "/data/0", "/byteorder",
+                   "little", "/version", r"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "state_dict", "storage", "cpu"],
+    "safetensors": ['{"', '"dtype":"', "F32", "BF16", "I64", "BOOL", "F8_E4M3", '"shape":[', '"data_offsets":[', "]}", "__metadata__"],
+    "npy": [r"\x93NUMPY", r"\x01\x00", r"\x03\x00", "'descr': '<f4'", "'>f8'", "'|u1'", "'<f2'", "'fortran_order': True", "'shape': (",
+            "()", ",), }", "18446744073709551615"],
+    "image": [r"\xff\xd8", r"\xff\xc0", r"\xff\xc2", r"\xff\xda", r"\x89PNG", "IHDR", "IDAT", "PLTE", "tRNS", "GIF89a", "RIFF", "WEBP", "VP8 ",
+              "VP8L", "VP8X", "ANIM", r"II*\x00", r"MM\x00*", r"II+\x00", "BM", "P1", "P4", "P5\n", "P6\n", "255\n", "Exif"],
+    "csv": ["layer,unit,", "weight0,concept0", "bias", "description", "sim correlation", "status", '"', '""', "\\x0d\\x0a", "nan", "-",
+            "unit,category,label,score"],
+    "ini": ["[", "]", "=", "#", ";", '"', "\\\\xHH", "\\\\n", "plugin", "[method a]"],
+    "config": ["{", "}", "[", "]", ":", ",", '"vision_config"', '"hidden_size"', "1e999", "null", "-1", "\\\\ud800"],
+    "gzip": [r"\x1f\x8b\x08", r"\x00\x00\x00\xff\xff"],
+    "vocabulary": ["</w>", "#version", " ", "\n", r"\xc4\xa0"],
+    "text": ["&amp;", "&#x1F600;", "&#0;", "'s", "</w>", r"\xc3\xa9", r"\xe2\x80\x99", r"\xef\xbf\xbd", r"\xf0\x9f\x98\x80"],
+    "note": [r"\x7fELF", r"\x02\x01\x01", ".linex_plugin", ".shstrtab", "LINEXPLG", "solver", "cxx11=1"],
+    "journal": ['{"key":"key"}', '[{"unit":', '"terms":[["', '"status":"ok"', '"bias":', '"val":null', '"iterations":'],
+    "answer": ['"type":"explanation"', '"unit":7', '"terms":[["red",1]]', '"text"', '"values":[', '"status":[', '"names":[',
+               '"resize":"short_side"', '"mean":[', "null", "1e308"],
+    "basis": ["\n---\n", '"d_in"', '"d_sae"', '"architecture"', "jumprelu", "topk", '"hook_name"', '"schema":', "AutoEncoderTopK"],
+    "ids": ["\n---\n", "n01440764", ";", ",", "\t", "0", "-1"],
+    "shard": ["LNXROWS1"],
+    "tar": ["ustar", "path=", "size=", " ", "././@LongLink", ".jpg", ".cls", ".json", ".txt", r"\x80", "../"],
+}
+SAME_WORDS = {"npz": "npy", "cifar": "pickle", "merges": "config", "list": "text"}
+
+
+def fixture(pattern):
+    return [path.read_bytes() for path in sorted(FIXTURES.glob(pattern)) if path.stat().st_size <= MOST]
+
+
+def zip_of(members):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def pickles_in(archives):
+    for content in archives:
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                yield from (archive.read(name) for name in archive.namelist() if name.endswith(".pkl"))
+        except zipfile.BadZipFile:
+            yield content
+
+
+def cifar_records():
+    yield bytes([3]) + bytes(range(256)) * 12
+    with zipfile.ZipFile(FIXTURES / "cifar_pickles.npz") as archive:
+        for name in archive.namelist()[:8]:  # arrays of bytes, each a pickle
+            yield archive.read(name)[128:]
+
+
+def folders(name, *weights):
+    for folder in sorted((FIXTURES / "units").glob("*/" + name)):
+        for file in weights:
+            if (folder.parent / file).exists():
+                yield folder.read_bytes() + b"\n---\n" + (folder.parent / file).read_bytes()
+
+
+def notes(binary):
+    """Plugins are megabytes: the head of one with its tables, and a small library that is none."""
+    for path in sorted(Path(binary).resolve().parent.rglob("*.so"))[:2]:
+        yield path.read_bytes()[:MOST]
+    section = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, 64, 0, 64, 56, 0, 64, 2, 1)
+    names = b"\0.shstrtab\0.linex_plugin\0"
+    yield section + bytes(64) + struct.pack("<IIQQQQIIQQ", 1, 3, 0, 0, 192, len(names), 0, 0, 1, 0) + names
+
+
+def seeds(binary):
+    """{reader: contents}."""
+    small = fixture("weights/*.pth") + fixture("units/*/*.pt") + fixture("torchscript/bad.*.pt")
+    arrays = fixture("torchscript/*.npy")[:12] + fixture("pillow/resize/*1x1.npy") + fixture("models/*unit1.npy")[:4]
+    tensors = fixture("weights/*.safetensors") + fixture("units/*/*.safetensors")
+    explanations = (b"layer,unit,val correlation,weight0,concept0,weight1,concept1,bias,sim correlation,status\n"
+                    b"layer3,0,0.9,1.5,frog,-0.5,\"a, b\",0.1,0.8,ok\nlayer3,1,,,,,,,,dead\n")
+    shard = b"LNXROWS1" + struct.pack("<QQQQ", 0, 4, 3, 4) + b"0" * 64 + struct.pack("<12f", *range(12))
+    block = (b'{"key":"key"}\n[{"unit":3,"terms":[["red",1.5]],"bias":0.1,"text":"","status":"ok","val":null,'
+             b'"objective":null,"gap":0.1,"iterations":3}]\n')
+    merges = b'{"a":0,"b</w>":1,"ab</w>":2,"<|startoftext|>":3,"<|endoftext|>":4}\n---\n#version: 0.2\na b</w>\n'
+    answers = [b'{"type":"explanation","unit":7,"terms":[["red",1.25],[1,0.5]],"bias":0.1,"val_correlation":0.71}',
+               b'{"type":"explanation","unit":7,"text":"red things","status":"ok"}',
+               b'{"type":"score","name":"s","higher_is_better":true,"values":[0.71,null],"status":["ok","dead"],"low":[0,null]}',
+               b'{"type":"concepts","names":["red","striped"],"texts":true}',
+               b'{"resize":"short_side","size":256,"interpolation":"bilinear","crop":224,"mean":[0.4,0.4,0.4],"std":[0.2,0.2,0.2]}',
+               b"python3 'my method.py' --a=\"b\\\"c\" d\\ e", b"alpha=0.1,name=x,flag=true"]
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        for name, content in (("a.jpg", fixture("pillow/grey.jpg")[0]), ("a.cls", b"3"), ("b.png", b"x"), ("b.json", b'{"label": 1}'),
+                              ("c" * 120 + ".jpg", b"y")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return {
+        "pickle": list(pickles_in(small)) + fixture("weights/*.pkl"),
+        "checkpoint": small + tensors[:2],
+        "safetensors": tensors,
+        "npy": arrays,
+        "npz": [zip_of({"a.npy": array, "b.npy": arrays[0]}) for array in arrays[:6]],
+        "cifar": list(cifar_records()),
+        "basis": fixture("units/*.pt") + tensors[:1] + list(folders("cfg.json", "sae_weights.safetensors"))
+        + list(folders("config.json", "ae.pt", "weights.pt")),
+        "image": [content for kind in ("png", "jpg", "gif", "bmp", "pgm", "ppm", "tif", "webp")
+                  for content in fixture("pillow/*." + kind)],
+        "csv": [explanations, b"unit,description\n0,frogs\n1,\"a \xe2\x80\x99 b\"\n",
+                b"unit,category,label,score\n1,object,car-c,0.04\n"],
+        "ini": [b"[run]\nout = \"a # b\"  # comment\nseed=1\n[method A]\nsolver = linear\nsolver.x = \"\\x41\\n\"\n",
+                b"\xef\xbb\xbf[data]\r\nroot = x ; y\r\n"],
+        "list": [b"red\nstriped\nred\n\n", b"a\r\nb\r\n", b"\xef\xbb\xbfcaf\xc3\xa9\rhorse\r"],
+        "config": [b'{"vision_config":{"hidden_size":4,"depths":[1,2],"mean":[0.1,0.2,0.3],"model_type":"swin"}}']
+        + fixture("clip/*/*.json") + fixture("vits/*/config.json")[:4],
+        "ids": [b"a.jpg 1\nb.jpg 0\nc.jpg 1\n---\nn01440764 tench\nn01443537 goldfish\n", b"1\n2\n0\n",
+                b'1\n2\n1\n---\n{"0":["n01440764","tench"],"1":["n01443537","goldfish"]}',
+                b"ImageId,PredictionString\na,n01440764 1 2 3\nb,n01440764\nc,n01443537\n---\nn01440764 1 tench\n"],
+        "tar": [tar.getvalue()],
+        "gzip": [gzip.compress(b"a b c\n" * 40, mtime=0), b"plain text\n", gzip.compress(b"", mtime=0)],
+        "vocabulary": fixture("clip/vocabulary.txt.gz") + [gzip.decompress(FIXTURES.joinpath("clip/vocabulary.txt.gz").read_bytes())],
+        "merges": [merges],
+        "text": ["a photo of a striped horse\u2019s leg, 12! &amp; caf\u00e9 &#x1F600;".encode(), b"caf\xc3\x83\xc2\xa9 \xff\xfe",
+                 "\u212a\u0130\u1e9e \U0001f600\u200d".encode()],
+        "note": list(notes(binary)),
+        "shard": [shard, shard[:-4]],
+        "journal": [block],
+        "answer": answers,
+    }
+
+
+def readers(binary):
+    return subprocess.run([binary, "--list"], text=True, capture_output=True, check=True).stdout.split()
+
+
+def write_seeds(binary, folder):
+    every = seeds(binary)
+    missing = set(readers(binary)) ^ set(every)
+    assert not missing, f"readers and seeds do not agree: {missing}"
+    for reader, contents in every.items():
+        assert contents, f"no seed for {reader}"
+        place = folder / reader
+        place.mkdir(parents=True, exist_ok=True)
+        for number, content in enumerate(contents):
+            (place / f"seed_{number:03}").write_bytes(content[:MOST])
+
+
+def environment(reader):
+    options = "detect_leaks=0:new_delete_type_mismatch=0:alloc_dealloc_mismatch=0:detect_container_overflow=0:" \
+              "allocator_may_return_null=0:handle_abort=1"
+    return dict(os.environ, LINEX_FUZZ_READER=reader, ASAN_OPTIONS=options,
+                UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1")
+
+
+def replay(binary):
+    failed = 0
+    work = Path(binary).resolve().parent / "fuzz_seeds"
+    write_seeds(binary, work)
+    count = 0
+    for reader in readers(binary):
+        files = sorted((work / reader).iterdir()) + sorted((ROOT / "tests/fuzz/found" / reader).glob("*"))
+        done = subprocess.run([binary, *map(str, files)], env=environment(reader), text=True, capture_output=True, check=False)
+        count += len(files)
+        if done.returncode:
+            failed += 1
+            print(f"{reader}: exit {done.returncode}\n{done.stderr[-4000:]}")
+    print(f"{count} files replayed, {failed} readers failed")
+    return 1 if failed else 0
+
+
+def run(binary, seconds, chosen):
+    build = Path(binary).resolve().parents[2]
+    corpus, found = build / "corpus", build / "found"
+    write_seeds(binary, build / "seeds")
+    total, findings = 0, []
+    for reader in chosen or readers(binary):
+        words = build / "dictionaries" / reader
+        words.parent.mkdir(exist_ok=True)
+        escaped = [word.replace("\n", "\\x0a").replace("\t", "\\x09").replace('"', '\\"') if '\\x' not in word or '"' in word
+                   else word.replace("\n", "\\x0a") for word in WORDS[SAME_WORDS.get(reader, reader)]] \
+            if SAME_WORDS.get(reader, reader) in WORDS else []
+        words.write_text("".join(f'"{word}"\n' for word in escaped))
+        for place in (corpus / reader, found / reader):
+            place.mkdir(parents=True, exist_ok=True)
+        folders = [corpus / reader, build / "seeds" / reader]
+        if (ROOT / "tests/fuzz/found" / reader).is_dir():
+            folders.append(ROOT / "tests/fuzz/found" / reader)
+        command = [binary, *map(str, folders), f"-max_total_time={seconds}", f"-max_len={MOST}", "-timeout=10",
+                   "-rss_limit_mb=1500", "-malloc_limit_mb=700", "-print_final_stats=1", f"-dict={words}",
+                   f"-artifact_prefix={found / reader}/", "-use_value_profile=1"]
+        done = subprocess.run(command, env=environment(reader), text=True, errors="replace", capture_output=True, check=False)
+        executions = re.search(r"number_of_executed_units: (\d+)", done.stderr)
+        count = int(executions[1]) if executions else 0
+        total += count
+        coverage = re.findall(r" cov: (\d+)", done.stderr)
+        print(f"{reader:12} {count:9} executions  cov {coverage[-1] if coverage else 0:>6}  "
+              f"{'ok' if done.returncode == 0 else 'FOUND'}", flush=True)
+        if done.returncode:
+            (found / f"{reader}.log").write_text(done.stderr)
+            findings.append(reader)
+            print(done.stderr[-3000:])
+    print(f"{total} executions; found something in {', '.join(findings) or 'none'}")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "replay":
+        sys.exit(replay(sys.argv[2]))
+    sys.exit(run(sys.argv[2], int(sys.argv[3]), sys.argv[4:]))
