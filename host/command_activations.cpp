@@ -1,5 +1,6 @@
 // linex activations, linex concepts: one stage alone, as .npy files.
 #include <numeric>
+#include <optional>
 
 #include "core/run/run_stages.hpp"
 #include "host/run_commands.hpp"
@@ -16,7 +17,7 @@ namespace linex {
 namespace {
 
 void write_labels(const Workplace& place, const std::shared_ptr<const DataSet>& data) {
-  if (data && !data->labels().empty())
+  if (place.leads() && data && !data->labels().empty())
     write_npy(place.out() / "labels.npy", torch::tensor(data->labels(), torch::kInt64));
 }
 
@@ -55,13 +56,14 @@ int run_activations(PluginRegistry& registry, const Sections& raw) {
     const auto& values = recorded.layers[l];
     const std::string name =
         source.layers.size() == 1 ? "activations.npy" : "activations." + source.layers[l] + ".npy";
-    write_npy(place.out() / name, values);
+    if (place.leads()) write_npy(place.out() / name, values);
     std::printf("%s: %lld rows, %lld units of %s\n", (place.out() / name).c_str(),
                 static_cast<long long>(values.size(0)), static_cast<long long>(values.size(1)),
                 source.layers[l].c_str());
   }
-  if (recorded.logits.defined()) write_npy(place.out() / "logits.npy", recorded.logits);
-  write_top_images(place, source, recorded, data);
+  if (place.leads() && recorded.logits.defined())
+    write_npy(place.out() / "logits.npy", recorded.logits);
+  if (place.leads()) write_top_images(place, source, recorded, data);
   write_labels(place, data);
   RunSummary summary;
   finish_run(place, summary, clock);
@@ -78,22 +80,35 @@ int run_concepts(PluginRegistry& registry, const Sections& raw) {
   clock.time("concepts", [&] {
     {
       const auto presence = labeler.object->presence();
-      NpyWriter writer(place.out() / "concepts.npy", {presence->rows(), presence->cols()});
+      std::optional<NpyWriter> writer;
+      if (place.leads())
+        writer.emplace(place.out() / "concepts.npy",
+                       std::vector<std::int64_t>{presence->rows(), presence->cols()});
       const auto bar = place.context().progress("concepts", presence->rows(), "rows");
       const RowSource source = presence_rows(*presence, all_columns(presence->cols()));
       constexpr std::int64_t kTile = 1024;
-      for (std::int64_t begin = 0; begin < presence->rows(); begin += kTile) {
+      const RunCluster& cluster = place.cluster();
+      // Ranks compute one tile each, rank 0 writes them in order.
+      for (std::int64_t begin = 0; begin < presence->rows(); begin += kTile * cluster.size()) {
         check_cancelled(place.context());
         Rows rows;
-        for (std::int64_t row = begin; row < std::min(begin + kTile, presence->rows()); ++row)
+        for (std::int64_t row = begin + cluster.rank() * kTile;
+             row < std::min(begin + (cluster.rank() + 1) * kTile, presence->rows()); ++row)
           rows.push_back(row);
         const auto count = static_cast<std::int64_t>(rows.size());
-        const auto tile = torch::empty({count, presence->cols()});
-        read_tile(source, rows, 0, count, place.settings().threads, tile.data_ptr<float>());
-        writer.append(tile);
-        bar->advance(count);
+        std::string values(static_cast<std::size_t>(count * presence->cols()) * sizeof(float), 0);
+        read_tile(source, rows, 0, count, place.settings().threads,
+                  reinterpret_cast<float*>(values.data()));
+        for (std::string& tile : cluster.gather(values)) {
+          const std::int64_t of_tile = static_cast<std::int64_t>(tile.size() / sizeof(float)) /
+                                       std::max<std::int64_t>(presence->cols(), 1);
+          if (writer && of_tile > 0)
+            writer->append(
+                torch::from_blob(tile.data(), {of_tile, presence->cols()}, torch::kFloat32));
+          bar->advance(of_tile);
+        }
       }
-      writer.finish();
+      if (writer) writer->finish();
     }
   });
   std::string list;
@@ -102,7 +117,7 @@ int run_concepts(PluginRegistry& registry, const Sections& raw) {
       throw input_error(labeler.name + ": a concept's name holds a line end: '" + name + "'");
     list += name + "\n";
   }
-  write_file_atomic(place.out() / "concept_names.txt", list);
+  if (place.leads()) write_file_atomic(place.out() / "concept_names.txt", list);
   write_labels(place, data);
   RunSummary summary;
   finish_run(place, summary, clock);

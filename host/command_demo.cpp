@@ -15,6 +15,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/stats.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/explanations/concept_texts.hpp"
 #include "toolkit/text/tokenizer.hpp"
 
 namespace linex {
@@ -58,7 +59,7 @@ double mean_length(const RunSummary& summary) {
   for (const auto& explanation : summary.explanations)
     if (explanation.status == Status::ok)
       // A sentence is one description.
-      lengths.push_back(std::max(1.0, static_cast<double>(explanation.terms.size())));
+      lengths.push_back(std::max(1.0, static_cast<double>(concept_count(explanation))));
   return mean_sem(lengths).mean;
 }
 

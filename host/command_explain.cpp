@@ -1,6 +1,7 @@
 // linex explain, linex evaluate: runs, and the few lines a person wants after them.
 #include <cstdio>
 
+#include "core/cluster/run_cluster.hpp"
 #include "core/run/export.hpp"
 #include "core/run/outcome.hpp"
 #include "core/run/run.hpp"
@@ -13,7 +14,10 @@ int run_explain(PluginRegistry& registry, const Sections& raw, const std::string
   if (!formats.empty()) parse_export_formats(formats);  // before hours of work
   const RunSummary summary = explain_run(registry, raw);
   std::fputs(outcome_text(summary).c_str(), stdout);
-  return formats.empty() ? 0 : run_export(registry, summary.out.string(), formats);
+  const RunCluster& cluster = *joined_cluster();
+  if (formats.empty() || !cluster.leads()) return 0;
+  const RunCluster::Apart apart(cluster);
+  return run_export(registry, summary.out.string(), formats);
 }
 
 int run_evaluate(PluginRegistry& registry, const Sections& raw,

@@ -1,5 +1,6 @@
 // linex report DIR: (re)builds the page of a run from its folder.
 #include "core/run/run_stages.hpp"
+#include "core/run/summary.hpp"
 #include "host/finished_run.hpp"
 #include "host/run_commands.hpp"
 
@@ -21,7 +22,8 @@ int run_report(PluginRegistry& registry, const std::string& folder) {
                       place.open_split(source.rows(), data.get()),
                       {method_name(place)},
                       {&run.explanations},
-                      {simulator.object.get()}});
+                      {simulator.object.get()},
+                      read_trust(place.out() / "summary.json")});
   std::printf("%s\n", (place.out() / "report" / "index.html").c_str());
   return 0;
 }

@@ -1,17 +1,22 @@
 // The linex binary: a table of commands, and one place where errors become exit codes.
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "core/cluster/launch.hpp"
+#include "core/cluster/run_cluster.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "core/plugin/plugin_registry.hpp"
 #include "core/run/benchmark_plan.hpp"
 #include "core/run/console.hpp"
+#include "core/run/device.hpp"
 #include "core/run/finished.hpp"
 #include "core/run/found_models.hpp"
 #include "core/run/workplace.hpp"
@@ -32,6 +37,7 @@ struct Command {
   linex::CommandSyntax syntax;
   const char* does;
   std::function<int(PluginRegistry&, const Arguments&)> run;
+  bool shared = false;  ///< several ranks may work on it
 };
 
 /// The word of a command whose syntax asks for one.
@@ -112,23 +118,27 @@ const std::vector<Command>& commands() {
        "linex export)",
        [](auto& registry, const auto& arguments) {
          return run_explain(registry, arguments.sections, value_of(arguments, "export"));
-       }},
+       },
+       true},
       {{"evaluate", "", {}, {"explanations"}, true},
        "scores for any explanation file (--explanations FILE.csv), ours or published",
        [](auto& registry, const auto& arguments) {
          return run_evaluate(registry, arguments.sections, value_of(arguments, "explanations"));
-       }},
+       },
+       true},
       {{"activations", "", {}, {}, true},
        "activations of the chosen layers as .npy files",
        [](auto& registry, const auto& arguments) {
          return run_activations(registry, arguments.sections);
-       }},
+       },
+       true},
       {{"benchmark", "", {"world"}, {}, true},
        "several methods on several networks, one table with paired differences",
        [](auto& registry, const auto& arguments) {
          return run_benchmark(registry, {arguments.sections, arguments.order},
                               arguments.flags.at("world"));
-       }},
+       },
+       true},
       {{"analyse", "", {}, {"explanations"}, true},
        "where in their range units matter, what their range is made of, dead units",
        [](auto& registry, const auto& arguments) {
@@ -161,7 +171,8 @@ const std::vector<Command>& commands() {
        "presence of the labeler's concepts as a .npy file",
        [](auto& registry, const auto& arguments) {
          return run_concepts(registry, arguments.sections);
-       }},
+       },
+       true},
       {{"calibrate", "", {}, {"max-share"}, true},
        "fits a and b of simulator.plugin (siglip, clip) to the labels of labeler.plugin",
        [](auto& registry, const auto& arguments) {
@@ -238,19 +249,25 @@ void warn(const Arguments& arguments) {
 }
 
 int run(const std::vector<std::string>& words) {
+  const bool first = linex::launch().rank == 0;
   if (words.empty() || words.front() == "--help" || words.front() == "-h" ||
       words.front() == "help") {
-    print_usage();
+    if (first) print_usage();
     return words.empty() ? static_cast<int>(linex::ErrorKind::usage) : 0;
   }
   if (words.front() == "--version") {
-    std::printf("linex %s\nplugin ABI %s\n", LINEX_VERSION, linex::kAbiTag);
+    if (first) std::printf("linex %s\nplugin ABI %s\n", LINEX_VERSION, linex::kAbiTag);
     return 0;
   }
   std::vector<std::string> names;
   for (const auto& command : commands()) names.push_back(command.syntax.name);
   for (const auto& command : commands()) {
     if (command.syntax.name != words.front()) continue;
+    if (!command.shared) {
+      // Once is enough; the launcher waits for the rank that does it.
+      if (linex::launch().rank != 0) return 0;
+      linex::join_cluster("none");
+    }
     const std::vector<std::string> rest(words.begin() + 1, words.end());
     // Where to look for plugins stands on the same command line that plugins add options to.
     PluginRegistry registry(linex::parse_plugin_search(rest));
@@ -268,10 +285,10 @@ int run(const std::vector<std::string>& words) {
     if (command.syntax.sections)
       arguments.sections = linex::with_found_models(arguments.sections, !help);
     if (help) {
-      print_help(command, registry, arguments);
+      if (first) print_help(command, registry, arguments);
       return 0;
     }
-    warn(arguments);
+    if (first) warn(arguments);
     try {
       return command.run(registry, arguments);
     } catch (const linex::Error& error) {
@@ -284,33 +301,49 @@ int run(const std::vector<std::string>& words) {
                            " (linex --help lists them)");
 }
 
+/// The end of a process that failed with `line`.
+int fail(const std::string& line, int code) {
+  // Ranks of a cluster end together, and one of them says why.
+  linex::RunCluster* const cluster = linex::joined_cluster();
+  if (cluster && cluster->several()) cluster->fail(line, code);
+  // Before that all ranks read the same words: rank 0 speaks for them, and ends them.
+  if (!cluster && linex::launch().rank != 0) {
+    std::this_thread::sleep_for(std::chrono::seconds(5));
+    std::fprintf(stderr, "linex: rank %d on %s: %s\n", linex::launch().rank,
+                 linex::host_name().c_str(), line.c_str());
+    return code;
+  }
+  std::fprintf(stderr, "linex: %s\n", line.c_str());
+  return code;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   linex::hold_standard_streams();
+  linex::ask_for_reproducible_kernels();
   linex::install_interrupt_handler();
   linex::install_crash_handler();
-  int code = static_cast<int>(linex::ErrorKind::plugin);
+  constexpr int kInput = static_cast<int>(linex::ErrorKind::input);
+  constexpr int kPlugin = static_cast<int>(linex::ErrorKind::plugin);
   try {
+    int code = 0;
     try {
       code = run({argv + 1, argv + argc});
     } catch (const linex::Finished&) {
-      code = 0;
     }
     linex::finish_standard_output();
+    if (linex::RunCluster* const cluster = linex::joined_cluster()) cluster->finish();
+    return code;
   } catch (const linex::Error& error) {
-    std::fprintf(stderr, "linex: %s\n", error.what());
-    code = static_cast<int>(error.kind());
+    return fail(error.what(), static_cast<int>(error.kind()));
   } catch (const c10::Error& error) {
-    std::fprintf(stderr, "linex: %s\n", linex::one_line(error.what_without_backtrace()).c_str());
+    return fail(linex::one_line(error.what_without_backtrace()), kPlugin);
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "linex: out of memory; lower run.memory or run.batch\n");
-    code = static_cast<int>(linex::ErrorKind::input);
+    return fail("out of memory; lower run.memory or run.batch", kInput);
   } catch (const std::filesystem::filesystem_error& error) {
-    std::fprintf(stderr, "linex: %s\n", linex::one_line(error.what()).c_str());
-    code = static_cast<int>(linex::ErrorKind::input);
+    return fail(linex::one_line(error.what()), kInput);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "linex: %s\n", linex::one_line(error.what()).c_str());
+    return fail(linex::one_line(error.what()), kPlugin);
   }
-  return code;
 }

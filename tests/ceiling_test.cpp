@@ -276,5 +276,37 @@ TEST(Ceiling, ShareIsTheExplanationsCorrelationOverIt) {
       << plugins.log.lines.front();
 }
 
+TEST(Ceiling, ShareNoticesSpoiledConcepts) {
+  torch::manual_seed(9);
+  const std::int64_t n = 4000, units = 12;
+  const torch::Tensor presence = (torch::rand({n, units}) < 0.1).to(torch::kFloat32);
+  EvaluationInput input;
+  input.activations = presence + 0.3 * torch::randn({n, units});
+  input.split = split_of(n);
+  std::vector<std::string> names;
+  for (std::int64_t j = 0; j < units; ++j) {
+    names.push_back("c" + std::to_string(j));
+    Explanation explanation;
+    explanation.unit = j;
+    explanation.terms = {{names.back(), 1.0}};
+    input.explanations.push_back(explanation);
+  }
+  Matrix simulator(presence, names);
+  input.simulator = &simulator;
+  test::Plugins plugins;
+  const auto plain = plugins.make<Evaluator>("ceiling")->evaluate(input);
+  EXPECT_TRUE(plain[1].sanity.empty());
+  const auto spoiled =
+      plugins.make<Evaluator>("ceiling", test::given({{"sanity", true}}))->evaluate(input);
+  EXPECT_EQ(spoiled[1].value, plain[1].value);
+  EXPECT_EQ(spoiled[1].sanity.at("missing labels"), 1);
+  EXPECT_EQ(spoiled[1].sanity.at("extra labels"), 1);
+  EXPECT_EQ(spoiled[1].sanity.at("reliable"), 1);
+  EXPECT_TRUE(spoiled[0].sanity.empty());  // of the unit and the list: no explanation moves it
+  EXPECT_NE(plugins.log.lines.back().find("sanity of share of ceiling over 12 units"),
+            std::string::npos)
+      << plugins.log.lines.back();
+}
+
 }  // namespace
 }  // namespace linex

@@ -138,7 +138,9 @@ TEST_F(Latents, ExemplarsHaveMilansLayoutAndAreTheStrongestImages) {
       EXPECT_NEAR(value, expected[static_cast<std::int64_t>(i)].item<double>(), 1e-4);
       EXPECT_NEAR(value, largest[std::stoll(row[i])][unit].item<double>(), 1e-4);
     }
-    if (unit == 0) EXPECT_EQ(images[0][0].sizes(), (torch::IntArrayRef{3, 32, 32}));
+    if (unit == 0) {
+      EXPECT_EQ(images[0][0].sizes(), (torch::IntArrayRef{3, 32, 32}));
+    }
   }
 }
 

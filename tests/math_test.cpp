@@ -142,7 +142,7 @@ Moments take(const torch::Tensor& p, const torch::Tensor& a, const Rows& rows,
   const RowSource as = activation_rows(a, all_columns(a.size(1)));
   const ColumnStats look = column_stats(ps, rows, options.threads);
   const ColumnStats units = column_stats(as, rows, options.threads);
-  return moments({ps, look.mean, as, units.mean}, rows, options);
+  return moments({ps, around_mean(look), as, around_mean(units)}, rows, options);
 }
 
 Rows some_rows(std::int64_t n) {
@@ -201,7 +201,8 @@ TEST(Moments, GramRowsAreRowsOfTheGram) {
   const Matrix presence(p);
   const RowSource source = presence_rows(presence, all_columns(200));
   const std::vector<std::int64_t> wanted{5, 17, 199, 3};
-  const torch::Tensor part = gram_rows(source, whole.concept_mean, wanted, rows, MomentOptions());
+  const torch::Tensor part =
+      gram_rows(source, around_mean(column_stats(source, rows, 1)), wanted, rows, MomentOptions());
   EXPECT_TRUE(torch::allclose(part, whole.gram.index_select(0, torch::tensor(wanted)), 1e-5, 1e-6));
 }
 
@@ -215,12 +216,13 @@ TEST(Moments, SparseSourcesAgreeWithDenseOnes) {
   };
   const RowSource as = activation_rows(a, all_columns(30));
   MomentOptions options;
-  const Moments one = sparse_moments(60, ones, as, rows, options);
+  const ColumnReach reach = around_zero(column_stats(as, rows, 1));
+  const Moments one = sparse_moments(60, ones, as, reach, rows, options);
   const MomentError error = moment_errors(p, a, one, rows);
   EXPECT_LT(error.gram, 1e-6);
   EXPECT_LT(error.cross, 1e-9);
   options.threads = 2;
-  EXPECT_TRUE(torch::equal(one.cross, sparse_moments(60, ones, as, rows, options).cross));
+  EXPECT_TRUE(torch::equal(one.cross, sparse_moments(60, ones, as, reach, rows, options).cross));
 }
 
 /// Like latents of a sparse autoencoder: `share` of the values are not zero. Unit 3 is always on.
@@ -239,13 +241,13 @@ TEST(Moments, SparseActivationsAgreeWithFloat64) {
   const Matrix presence(p);
   const RowSource ps = presence_rows(presence, all_columns(40));
   const RowSource as = activation_rows(a, all_columns(300));
-  const ColumnStats look = column_stats(ps, rows, 1);
-  const std::vector<double> zeros(300, 0.0);
+  const ColumnReach reach = around_mean(column_stats(ps, rows, 1)),
+                    size_of_units = around_zero(column_stats(as, rows, 1));
   MomentOptions options;
   options.tile_rows = 512;
   options.block = 64;
   ASSERT_TRUE(mostly_zeros(a.data_ptr<float>(), a.numel(), 1));
-  const Moments one = moments({ps, look.mean, as, zeros}, rows, options);
+  const Moments one = moments({ps, reach, as, size_of_units}, rows, options);
   const auto index = torch::tensor(rows);
   const auto pc = p.index_select(0, index).to(torch::kDouble),
              ac = a.index_select(0, index).to(torch::kDouble);
@@ -255,10 +257,31 @@ TEST(Moments, SparseActivationsAgreeWithFloat64) {
   EXPECT_LT(((one.cross - cross) / size).abs().max().item<double>(), 1e-6);
   EXPECT_NEAR(one.unit_mean[7], ac.mean(0)[7].item<double>(), 1e-9);
   options.threads = 2;
-  const Moments two = moments({ps, look.mean, as, zeros}, rows, options);
+  const Moments two = moments({ps, reach, as, size_of_units}, rows, options);
   EXPECT_TRUE(torch::equal(one.cross, two.cross));
   // The same through products of whole tiles.
   EXPECT_LT(((take(p, a, rows, options).cross - cross) / size).abs().max().item<double>(), 1e-5);
+}
+
+TEST(Moments, RowsThatAreSparseHereAndDenseThereDoNotDependOnTiles) {
+  const torch::Tensor p = gaussian(6000, 40, 36);
+  torch::Tensor a = latents(6000, 300, 0.02, 37);
+  a.narrow(0, 1900, 700) += 1;
+  const Rows rows = some_rows(6000);
+  const Matrix presence(p);
+  const RowSource ps = presence_rows(presence, all_columns(40));
+  const RowSource as = activation_rows(a, all_columns(300));
+  const ColumnReach reach = around_mean(column_stats(ps, rows, 1)),
+                    size_of_units = around_zero(column_stats(as, rows, 1));
+  MomentOptions options;
+  options.tile_rows = 256;
+  const Moments one = moments({ps, reach, as, size_of_units}, rows, options);
+  for (const std::int64_t tile : {512, 1280, 1 << 20}) {
+    options.tile_rows = tile;
+    const Moments other = moments({ps, reach, as, size_of_units}, rows, options);
+    EXPECT_TRUE(torch::equal(one.cross, other.cross)) << tile;
+    EXPECT_TRUE(torch::equal(one.gram, other.gram)) << tile;
+  }
 }
 
 TEST(SparseColumns, AreWhatIsNotZero) {
@@ -291,8 +314,9 @@ TEST(Moments, OnAGpuAgreeWithFloat64) {
   EXPECT_LT(error.gram, 1e-5);
   EXPECT_LT(error.cross, 1e-5);
   const Matrix presence(p);
-  const torch::Tensor part = gram_rows(presence_rows(presence, all_columns(700)), got.concept_mean,
-                                       {5, 699}, rows, options);
+  const RowSource source = presence_rows(presence, all_columns(700));
+  const torch::Tensor part =
+      gram_rows(source, around_mean(column_stats(source, rows, 1)), {5, 699}, rows, options);
   EXPECT_TRUE(torch::allclose(part, got.gram.index_select(0, torch::tensor({5, 699})), 1e-5, 1e-6));
 }
 

@@ -149,6 +149,17 @@ TEST_F(StabilityRun, ExactSaysTheShareCertified) {
   const auto json = nlohmann::json::parse(read_file(folder_ / "o/summary.json"));
   EXPECT_EQ(json["figures"]["exact"]["share certified"], 1);
   EXPECT_EQ(json["figures"]["exact"]["mean gap"], 0);
+  EXPECT_EQ(json["trust"].size(), 1U);
+  // The page says so, too, and says it again when it is built again.
+  ASSERT_EQ(run("explain " + with_report_ +
+                "--solver.plugin=linear --solver.search=exact "
+                "--evaluator.plugin=simulation_correlation --run.out=p")
+                .code,
+            0);
+  const std::string page = read_file(folder_ / "p/report/index.html");
+  EXPECT_NE(page.find("certified best 100.0 %"), std::string::npos);
+  ASSERT_EQ(run("report p").code, 0);
+  EXPECT_EQ(read_file(folder_ / "p/report/index.html"), page);
   expect_error("explain " + options + "--solver.search=exact --solver.stability=5", 2,
                "only search=swap and search=forward");
   expect_error("explain " + options + "--solver.search=exact --solver.non_negative=true", 2,

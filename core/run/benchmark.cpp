@@ -103,7 +103,7 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
   check_method(probe, method, clock);
   MethodOutcome outcome{{}, method.simulator};
 
-  LoopOptions options;
+  LoopOptions options{place.cluster()};
   options.folder = place.out();
   options.units = place.options("run").text("units");
   options.resume = place.options("run").flag("resume");
@@ -113,8 +113,10 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
   for (std::size_t l = 0; l < probe.source.layers.size(); ++l)
     key = layer_key(key, probe.source.layers[l], probe.recorded.layers[l]);
   const fs::path result = options.folder / "explanations.csv", done = options.folder / "done";
-  if (options.resume && fs::exists(result) && fs::exists(done) && trim(read_file(done)) == key) {
-    outcome.file = read_explanations(result);
+  // Files of a benchmark are rank 0's, and so is what depends on them.
+  if (place.cluster().agreed(place.leads() && options.resume && fs::exists(result) &&
+                             fs::exists(done) && trim(read_file(done)) == key)) {
+    if (place.leads()) outcome.file = read_explanations(result);
     return outcome;
   }
 
@@ -125,6 +127,7 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
                          ? place.open_simulator(probe.data, method.labeler)
                          : place.open_labeler(probe.data);
   const auto found = run_layers(probe, method, options, place.context(), clock);
+  if (!place.leads()) return outcome;
   write_explanations(result, found.file);
   write_file_atomic(done, key + "\n");
   for (const auto& journal : found.journals) fs::remove(journal);
@@ -161,7 +164,7 @@ BenchmarkOutcome benchmark_run(PluginRegistry& registry, const BenchmarkConfigur
   Workplace overall(registry, run == plan.base.end() ? Sections{} : Sections{*run});
   const fs::path out = overall.out();
   overall.claim_out();
-  write_file_atomic(out / "benchmark.ini", to_ini(registry, raw));
+  if (overall.leads()) write_file_atomic(out / "benchmark.ini", to_ini(registry, raw));
   // Every configuration is checked before the first hour of work.
   for (const auto& network : plan.networks)
     for (const auto& method : plan.methods) {
@@ -183,7 +186,7 @@ BenchmarkOutcome benchmark_run(PluginRegistry& registry, const BenchmarkConfigur
       check_cancelled(overall.context());
       outcomes.push_back(run_method(shared, open, method, file_of(method, network),
                                     sections_of(plan, network, method, out)));
-      add_runs(runs, open, method.name, outcomes.back().file);
+      if (overall.leads()) add_runs(runs, open, method.name, outcomes.back().file);
       progress->advance(1);
     }
     ReportParts parts{open.probe.source, open.probe.recorded, open.probe.split, {}, {}, {}};
@@ -198,6 +201,7 @@ BenchmarkOutcome benchmark_run(PluginRegistry& registry, const BenchmarkConfigur
       reports[runs[i].network] = page;
   }
 
+  if (!overall.leads()) return {{}, out};
   BenchmarkTable table = make_benchmark_table(runs);
   write_file_atomic(out / "benchmark.md", to_markdown(table));
   write_file_atomic(out / "benchmark.csv", to_csv(table));

@@ -8,6 +8,7 @@
 
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/explanations/concept_texts.hpp"
 
 namespace linex {
 
@@ -209,7 +210,7 @@ BenchmarkTable make_benchmark_table(const std::vector<BenchmarkRun>& runs) {
         for (const auto& explanation : run.explanations) {
           cell.dead += explanation.status == Status::dead || explanation.status == Status::constant;
           if (!explanation.terms.empty())
-            lengths.push_back(static_cast<double>(explanation.terms.size()));
+            lengths.push_back(static_cast<double>(concept_count(explanation)));
         }
         cell.units = static_cast<std::int64_t>(run.explanations.size());
         cell.length = mean_sem(lengths).mean;

@@ -23,7 +23,8 @@ struct ConsoleLogger::State {
   std::vector<std::string> warnings;
 };
 
-ConsoleLogger::ConsoleLogger(const std::string& level) : state_(std::make_unique<State>()) {
+ConsoleLogger::ConsoleLogger(const std::string& level, bool shown)
+    : state_(std::make_unique<State>()) {
   state_->logger = std::make_shared<spdlog::logger>(
       "linex", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   state_->logger->set_pattern("%H:%M:%S %^%l%$ %v");
@@ -31,7 +32,7 @@ ConsoleLogger::ConsoleLogger(const std::string& level) : state_(std::make_unique
   if (parsed == spdlog::level::off && level != "off")
     throw usage_error("run.log-level: '" + level +
                       "' is none of trace, debug, info, warning, error, off");
-  state_->logger->set_level(parsed);
+  state_->logger->set_level(shown ? parsed : spdlog::level::off);
 }
 ConsoleLogger::~ConsoleLogger() = default;
 
@@ -67,7 +68,7 @@ class ConsoleProgress final : public Progress {
 
   void advance(std::int64_t count) override {
     const std::lock_guard<std::mutex> guard(lock_);
-    done_ += count;
+    done_ = std::min(total_, done_ + count);  // a rank speaks for all, and shares are not equal
     const auto now = Clock::now();
     if (now - last_ < (terminal_ ? std::chrono::milliseconds(100) : std::chrono::seconds(10)))
       return;

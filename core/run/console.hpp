@@ -14,7 +14,8 @@ namespace linex {
 class ConsoleLogger final : public Logger {
  public:
   /// `level`: trace, debug, info, warning, error or off; throws Error(usage) for another word.
-  explicit ConsoleLogger(const std::string& level);
+  /// Not `shown`: warnings are kept, and nothing is printed.
+  explicit ConsoleLogger(const std::string& level, bool shown = true);
   ~ConsoleLogger() override;
   void write(LogLevel level, std::string_view message) override;
   std::vector<std::string> warnings() const;

@@ -15,11 +15,13 @@
 
 namespace linex {
 
-std::string resolve_device(const std::string& text) {
+std::string resolve_device(const std::string& text, int local_rank) {
   const bool has_gpu = at::hasCUDA();
-  if (text == "auto") return has_gpu ? "cuda:0" : "cpu";
+  const std::string own =
+      std::to_string(has_gpu ? local_rank % std::max(1, static_cast<int>(at::getNumGPUs())) : 0);
+  if (text == "auto") return has_gpu ? "cuda:" + own : "cpu";
   if (text == "cpu") return text;
-  const std::string number = text == "cuda"                ? "0"
+  const std::string number = text == "cuda"                ? own
                              : text.rfind("cuda:", 0) == 0 ? text.substr(5)
                                                            : "";
   if (number.empty() || number.size() > 3 ||
@@ -35,17 +37,20 @@ std::string resolve_device(const std::string& text) {
   return "cuda:" + number;
 }
 
-int resolve_threads(std::int64_t wanted) {
+int resolve_threads(std::int64_t wanted, int local_size) {
   if (wanted > 0) return static_cast<int>(wanted);
   if (const char* text = std::getenv("OMP_NUM_THREADS"))
     if (const int number = std::atoi(text); number > 0) return number;
+  const int all = static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0)
-    return std::max(1, CPU_COUNT(&allowed));
-  return static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  const int own = ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : all;
+  return std::max(1, own < all ? own : all / local_size);
 }
 
+void ask_for_reproducible_kernels() { ::setenv("MKL_CBWR", "AUTO", 0); }
+
 void prepare_machine(int threads) {
+  ask_for_reproducible_kernels();
   // Fresh pages for every large activation cost 10 to 40 % of a network's time: keep them.
   ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
   ::mallopt(M_TRIM_THRESHOLD, 2000 << 20);
@@ -55,13 +60,13 @@ void prepare_machine(int threads) {
   at::globalContext().setAllowTF32CuDNN(false);
 }
 
-std::int64_t resolve_memory(double gigabytes) {
+std::int64_t resolve_memory(double gigabytes, int local_size) {
   if (gigabytes > 0) return static_cast<std::int64_t>(gigabytes * 1e9);
   std::int64_t machine = static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) *
                          static_cast<std::int64_t>(::sysconf(_SC_PAGESIZE));
   std::ifstream group("/sys/fs/cgroup/memory.max");
   if (std::int64_t limit = 0; group >> limit && limit > 0) machine = std::min(machine, limit);
-  return machine / 2;
+  return machine / 2 / local_size;
 }
 
 std::string blas_complaint() {

@@ -1,9 +1,42 @@
 #include "core/run/explain.hpp"
 
+#include <optional>
+
 #include "core/run/journal.hpp"
+#include "linex/ability.hpp"
 #include "linex/error.hpp"
+#include "toolkit/explanations/explanation_bytes.hpp"
 
 namespace linex {
+
+namespace {
+
+/// `values` become what they are on rank 0.
+template <class... Values>
+void take_from_rank_0(const RunCluster& cluster, Values&... values) {
+  if (!cluster.several()) return;
+  ByteWriter mine;
+  if (cluster.leads()) (put(mine, values), ...);
+  std::string bytes = mine.bytes();
+  cluster.broadcast(bytes, 0);
+  if (cluster.leads()) return;
+  ByteReader reader(bytes);
+  (take(reader, values), ...);
+}
+
+/// Calls `work` on every rank if `plugin` shares it, else on rank 0 apart; whether all have called.
+template <class Plugin, class Work>
+bool call_plugin(const RunCluster& cluster, const Plugin& plugin, const Work& work) {
+  if (!cluster.several() || ability<SharesWork>(plugin)) {
+    work();
+    return true;
+  }
+  const RunCluster::Apart apart(cluster);
+  if (cluster.leads()) work();
+  return false;
+}
+
+}  // namespace
 
 std::vector<Explanation> explain(const LayerJob& job, const Named<ConceptLabeler>& labeler,
                                  const Named<SparseSolver>& solver,
@@ -26,8 +59,13 @@ std::vector<Explanation> explain(const LayerJob& job, const Named<ConceptLabeler
   else
     problem = make_problem(needs, parts);
 
-  Journal journal(journal_file, key, resume);
-  std::vector<Explanation> explanations = journal.finished();
+  std::optional<Journal> journal;
+  std::vector<Explanation> explanations;
+  if (job.cluster.leads()) {
+    journal.emplace(journal_file, key, resume);
+    explanations = journal->finished();
+  }
+  take_from_rank_0(job.cluster, explanations);
   problem.finished = explanations.size();
   if (problem.finished > 0)
     context.log().info("resuming: " + std::to_string(problem.finished) + " of " +
@@ -38,11 +76,14 @@ std::vector<Explanation> explain(const LayerJob& job, const Named<ConceptLabeler
     bar->advance(static_cast<std::int64_t>(problem.finished));
     SolveReport report;
     clock.time("solve", [&] {
-      report = solver.object->solve(problem, [&](const std::vector<Explanation>& block) {
-        journal.append(block);
-        explanations.insert(explanations.end(), block.begin(), block.end());
-        bar->advance(static_cast<std::int64_t>(block.size()));
+      const bool by_all = call_plugin(job.cluster, *solver.object, [&] {
+        report = solver.object->solve(problem, [&](const std::vector<Explanation>& block) {
+          if (journal) journal->append(block);
+          explanations.insert(explanations.end(), block.begin(), block.end());
+          bar->advance(static_cast<std::int64_t>(block.size()));
+        });
       });
+      if (!by_all) take_from_rank_0(job.cluster, explanations, report);
     });
     for (const auto& [stage, seconds] : report.timings_s) {
       clock.add(stage, seconds);
@@ -80,7 +121,10 @@ std::vector<ScoreColumn> evaluate(const LayerJob& job, const std::vector<Explana
   std::vector<ScoreColumn> columns;
   clock.time("evaluate", [&] {
     for (const auto& evaluator : evaluators) {
-      auto scored = evaluator.object->evaluate(input);
+      std::vector<ScoreColumn> scored;
+      if (!call_plugin(job.cluster, *evaluator.object,
+                       [&] { scored = evaluator.object->evaluate(input); }))
+        take_from_rank_0(job.cluster, scored);
       for (auto& column : scored) {
         if (column.value.size() != explanations.size() ||
             column.status.size() != explanations.size())

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cluster/run_cluster.hpp"
 #include "core/run/stage_clock.hpp"
 #include "linex/context.hpp"
 #include "linex/evaluator.hpp"
@@ -32,10 +33,12 @@ struct LayerJob {
   torch::Tensor activations;        ///< float32 (N, K)
   std::vector<std::int64_t> units;  ///< to explain, ascending
   Split split;
+  const RunCluster& cluster;
 };
 
-/// Explains job.units with `solver` over the labeler's concepts. Finished blocks go to `journal`;
-/// blocks found there from an interrupted run with the same `key` are not solved again.
+/// Explains job.units with `solver` over the labeler's concepts, on all ranks where it shares its
+/// work, else on rank 0; every rank ends with the same. Finished blocks go to `journal`, a file of
+/// rank 0's; blocks found there from an interrupted run with the same `key` are not solved again.
 /// Adds "concepts", "moments" and "solve" to `clock` and the solver's figures to `figures`.
 std::vector<Explanation> explain(const LayerJob& job, const Named<ConceptLabeler>& labeler,
                                  const Named<SparseSolver>& solver,
@@ -44,6 +47,7 @@ std::vector<Explanation> explain(const LayerJob& job, const Named<ConceptLabeler
                                  std::map<std::string, double>& figures);
 
 /// Scores explanations with every evaluator, columns in their order; adds "evaluate" to `clock`.
+/// Ranks work as in explain().
 std::vector<ScoreColumn> evaluate(const LayerJob& job, const std::vector<Explanation>& explanations,
                                   const Named<ConceptLabeler>& simulator,
                                   const std::vector<Named<Evaluator>>& evaluators,

@@ -4,16 +4,20 @@
 #include <memory>
 #include <string>
 
+#include "core/cluster/run_cluster.hpp"
 #include "core/run/console.hpp"
+#include "linex/ability.hpp"
 #include "linex/context.hpp"
 
 namespace linex {
 
-/// A PluginContext over the host's logger and run settings, both of which outlive it.
+/// A PluginContext over the host's logger, run settings and cluster (null: one process), all of
+/// which outlive it.
 class HostContext final : public PluginContext {
  public:
-  HostContext(OptionValues options, const RunSettings& run, Logger& log, bool quiet)
-      : options_(std::move(options)), run_(run), log_(log), quiet_(quiet) {}
+  HostContext(OptionValues options, const RunSettings& run, Logger& log, bool quiet,
+              const RunCluster* cluster = nullptr)
+      : options_(std::move(options)), run_(run), log_(log), quiet_(quiet), cluster_(cluster) {}
 
   const OptionValues& options() const override { return options_; }
   const RunSettings& run() const override { return run_; }
@@ -23,12 +27,17 @@ class HostContext final : public PluginContext {
     return make_console_progress(title, total, unit, quiet_);
   }
   bool cancelled() const noexcept override { return interrupted(); }
+  const void* ability(const char* name) const override {
+    const Cluster* const cluster = cluster_ ? cluster_->for_plugins() : nullptr;
+    return cluster ? offer<Cluster>(name, cluster) : nullptr;
+  }
 
  private:
   OptionValues options_;
   const RunSettings& run_;
   Logger& log_;
   bool quiet_;
+  const RunCluster* cluster_;
 };
 
 }  // namespace linex

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/run/run_stages.hpp"
+#include "toolkit/explanations/concept_texts.hpp"
 #include "toolkit/explanations/in_words.hpp"
 
 namespace linex {
@@ -67,34 +68,43 @@ std::string length_text(const RunSummary& summary, const Places& places) {
   std::vector<double> lengths;
   for (const std::size_t i : places)
     if (!summary.explanations[i].terms.empty())
-      lengths.push_back(static_cast<double>(summary.explanations[i].terms.size()));
+      lengths.push_back(static_cast<double>(concept_count(summary.explanations[i])));
   return lengths.empty() ? "" : format("%-24s ", "length") + in_text(mean_sem(lengths)) + "\n";
 }
 
-/// What the solver says about how far to trust the means; empty where it does not.
-std::string trust_text(const RunSummary& summary, const std::string& layer) {
+/// What the solver says about how far to trust the means: what is told, and its words.
+std::vector<std::pair<std::string, std::string>> trust(const RunSummary& summary,
+                                                       const std::string& layer) {
   const auto figures = summary.layer_figures.find(layer);
-  if (figures == summary.layer_figures.end()) return "";
+  if (figures == summary.layer_figures.end()) return {};
   const auto figure = [&](const char* name) {
     const auto found = figures->second.find(name);
     return found == figures->second.end() ? kNone : found->second;
   };
-  std::string text;
+  std::vector<std::pair<std::string, std::string>> lines;
   if (const double share = figure("exact/share certified"); std::isfinite(share))
-    text += format("%-24s ", "certified best") +
-            format("%.1f %%  (mean gap of the others %.4f)\n", 100 * share,
-                   share < 1 ? figure("exact/mean gap") / (1 - share) : 0.0);
+    lines.emplace_back("certified best",
+                       format("%.1f %%  (mean gap of the others %.4f)", 100 * share,
+                              share < 1 ? figure("exact/mean gap") / (1 - share) : 0.0));
   if (const double jaccard = figure("mean_stability"); std::isfinite(jaccard))
-    text += format("%-24s ", "stability") + format("%.4f  (Jaccard index of resamples)\n", jaccard);
+    lines.emplace_back("stability", format("%.4f  (Jaccard index of resamples)", jaccard));
   if (const double floor = figure("noise floor/sim correlation"); std::isfinite(floor))
-    text += format("%-24s ", "noise floor") +
-            format("%.4f ± %.4f  (n = %.0f of %.0f shuffled units)\n", floor,
-                   figure("noise floor/sem sim correlation"), figure("noise floor/explained"),
-                   figure("noise floor/units"));
-  return text;
+    lines.emplace_back("noise floor",
+                       format("%.4f ± %.4f  (n = %.0f of %.0f shuffled units)", floor,
+                              figure("noise floor/sem sim correlation"),
+                              figure("noise floor/explained"), figure("noise floor/units")));
+  return lines;
 }
 
 }  // namespace
+
+std::vector<std::string> trust_facts(const RunSummary& summary) {
+  std::vector<std::string> facts;
+  for (const auto& [layer, figures] : summary.layer_figures)
+    for (const auto& [name, words] : trust(summary, layer))
+      facts.push_back((summary.layer_figures.size() > 1 ? layer + ": " : "") + name + " " + words);
+  return facts;
+}
 
 std::string unit_text(const RunSummary& summary, std::size_t place) {
   const Explanation& explanation = summary.explanations[place];
@@ -120,7 +130,9 @@ std::string outcome_text(const RunSummary& summary) {
       text += format("%-24s ", score.name.c_str()) + in_text(mean) +
               (score.name == "sim correlation" ? of_ceiling(summary, places) : "") + "\n";
     }
-    text += length_text(summary, places) + trust_text(summary, layer);
+    text += length_text(summary, places);
+    for (const auto& [name, words] : trust(summary, layer))
+      text += format("%-24s ", name.c_str()) + words + "\n";
   }
   const auto order = best_explained(summary, 5);
   if (!order.empty()) text += "best explained:\n";

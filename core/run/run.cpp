@@ -1,4 +1,5 @@
 #include "core/run/run.hpp"
+#include "core/run/outcome.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -106,7 +107,7 @@ std::vector<double> test_correlations(const std::vector<ScoreColumn>& scores) {
 /// Writes what a run found, its summary and report.
 RunSummary finish(Workplace& place, const Probe& probe, const Method& method, LoopResult&& result,
                   const std::string& name, const std::string& key, StageClock& clock) {
-  write_explanations(place.out() / "explanations.csv", result.file);
+  if (place.leads()) write_explanations(place.out() / "explanations.csv", result.file);
   RunSummary summary;
   summary.out = place.out();
   summary.explanations = result.file.explanations;
@@ -116,14 +117,17 @@ RunSummary finish(Workplace& place, const Probe& probe, const Method& method, Lo
   summary.layer_figures = result.figures;
   for (const auto& [layer, figures] : result.figures)
     for (const auto& [figure, value] : figures) summary.figures[figure] = value;
+  summary.trust = trust_facts(summary);
   summary.complaint = split_complaint(probe.split);
   summary.provenance["run key"] = key;
   summary.provenance["data"] = probe.data ? probe.data->fingerprint() : "";
   summary.provenance["model"] = probe.source.model.object->fingerprint();
   const ReportParts parts{probe.source, probe.recorded, probe.split,
-                          {name},       {&result.file}, {method.simulator.object.get()}};
+                          {name},       {&result.file}, {method.simulator.object.get()},
+                          summary.trust};
   finish_run(place, summary, clock, &parts);
-  for (const auto& journal : result.journals) fs::remove(journal);
+  if (place.leads())
+    for (const auto& journal : result.journals) fs::remove(journal);
   return summary;
 }
 
@@ -132,7 +136,7 @@ RunSummary run_method(Workplace& place, Probe& probe, Method& method, const std:
   check_method(probe, method, clock);
   place.prepare_out();
   record(place, probe, clock);
-  LoopOptions options;
+  LoopOptions options{place.cluster()};
   options.folder = place.out();
   options.key =
       run_key(place, {probe.data, probe.split, method.labeler, method.simulator, method.given});
@@ -190,13 +194,14 @@ LoopResult run_layers(const Probe& probe, const Method& method, const LoopOption
     return options.folder / ("explanations." + layer + ".journal");
   };
   // What a solver adds layer by layer is of an earlier run unless this one goes on.
-  if (method.solver.object && std::none_of(layers.begin(), layers.end(), [&](const auto& layer) {
+  if (options.cluster.leads() && method.solver.object &&
+      std::none_of(layers.begin(), layers.end(), [&](const auto& layer) {
         return options.resume && fs::exists(journal_of(layer));
       }))
     fs::remove(options.folder / "stability.csv");
   for (std::size_t l = 0; l < layers.size(); ++l) {
-    LayerJob job{probe.source.model,       probe.data, layers[l],  probe.source.pool,
-                 probe.recorded.layers[l], {},         probe.split};
+    LayerJob job{probe.source.model,       probe.data, layers[l],   probe.source.pool,
+                 probe.recorded.layers[l], {},         probe.split, options.cluster};
     job.units = parse_units(options.units, job.activations.size(1));
     std::vector<Explanation> explanations;
     if (method.solver.object) {

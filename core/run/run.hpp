@@ -41,9 +41,10 @@ void check_method(const Probe& probe, const Method& method, StageClock& clock);
 
 /// How the loop over layers works.
 struct LoopOptions {
-  std::filesystem::path folder;  ///< of the journals
-  std::string key;               ///< run_key()
-  std::string units;             ///< run.units
+  const RunCluster& cluster;
+  std::filesystem::path folder = {};  ///< of the journals
+  std::string key = {};               ///< run_key()
+  std::string units = {};             ///< run.units
   bool resume = true;
 };
 struct LoopResult {

@@ -12,6 +12,7 @@
 #include "linex/error.hpp"
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/npy.hpp"
+#include "toolkit/base/share.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/data/activation_store.hpp"
 #include "toolkit/data/loader.hpp"
@@ -21,11 +22,13 @@ namespace linex {
 
 namespace {
 
-/// By blocks of rows: a mapped file may be larger than the memory.
-void check_finite(const torch::Tensor& activations, const std::string& what) {
+/// By blocks of rows: a mapped file may be larger than the memory. Every rank looks at its share.
+void check_finite(const torch::Tensor& activations, const std::string& what,
+                  const Cluster& cluster) {
   constexpr std::int64_t kRowsAtOnce = 4096;
-  for (std::int64_t begin = 0; begin < activations.size(0); begin += kRowsAtOnce) {
-    const std::int64_t n = std::min(kRowsAtOnce, activations.size(0) - begin);
+  const Share share = share_of(activations.size(0), kRowsAtOnce, &cluster);
+  for (std::int64_t begin = share.begin; begin < share.end; begin += kRowsAtOnce) {
+    const std::int64_t n = std::min(kRowsAtOnce, share.end - begin);
     const auto finite = torch::isfinite(activations.narrow(0, begin, n));
     release_rows(activations, begin, n);
     if (finite.all().item<bool>()) continue;
@@ -138,7 +141,7 @@ RecordedLayers record_activations(Workplace& place, const Source& source, StageC
   clock.time("activations", [&] {
     if (source.recorded.defined()) {
       const auto values = source.recorded.to(torch::kFloat32);
-      check_finite(values.flatten(1), source.model.name);
+      check_finite(values.flatten(1), source.model.name, place.cluster());
       recorded.layers = {
           source.basis ? source.basis->pooled(values, source.layers.front(), source.pool) : values};
     } else {
@@ -285,7 +288,8 @@ std::map<std::string, std::map<std::pair<std::int64_t, std::string>, double>> re
 
 void make_report(Workplace& place, const ReportParts& parts) {
   const std::string wanted = place.options("run").text("report");
-  if (wanted == "none") return;
+  if (wanted == "none" || !place.leads()) return;
+  const RunCluster::Apart apart(place.cluster());
   RunSummary summary;
   place.describe(summary);
   Report report;
@@ -316,6 +320,7 @@ void make_report(Workplace& place, const ReportParts& parts) {
   report.facts = {describe_model(report.options["model"]),
                   describe_data(place.options("data").path("root"), parts.source.rows()),
                   describe_split(parts.split), join(parts.methods, ", "), day_of(place.out())};
+  report.facts.insert(report.facts.end(), parts.trust.begin(), parts.trust.end());
   for (const auto* file : parts.files)
     for (const auto& [layer, scores] : file->sanity) report.sanity[layer] = scores;
   ReportOptions options;
@@ -330,7 +335,7 @@ void finish_run(Workplace& place, RunSummary& summary, StageClock& clock,
     for (const auto* file : parts->files)
       summary.sanity.insert(file->sanity.begin(), file->sanity.end());
   if (parts) clock.time("report", [&] { make_report(place, *parts); });
-  write_summary(place.out() / "summary.json", summary, clock);
+  if (place.leads()) write_summary(place.out() / "summary.json", summary, clock);
 }
 
 std::vector<std::size_t> best_explained(const RunSummary& summary, std::size_t count) {

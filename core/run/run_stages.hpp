@@ -69,6 +69,7 @@ struct ReportParts {
   std::vector<std::string> methods;           ///< names
   std::vector<const ExplanationFile*> files;  ///< one a method
   std::vector<ConceptLabeler*> simulators;    ///< one a method; may be null
+  std::vector<std::string> trust = {};        ///< further facts of the page
 };
 /// Writes report/ as run.report says.
 void make_report(Workplace& place, const ReportParts& parts);

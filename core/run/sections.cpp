@@ -27,6 +27,9 @@ const std::vector<Section>& sections() {
         choice("report", "full", "full|plain|none",
                "report/index.html: with images and maps, without, or not at all"),
         real("memory", 0, 0, 1e6, "bound on large temporaries in GB; 0 = half of the machine"),
+        choice(
+            "cluster", "auto", "auto|none|mpi",
+            "several processes for one run: where mpirun or srun started them, never, or always"),
         choice("log-level", "info", "trace|debug|info|warning|error|off",
                "least severe message shown")}},
       {"data",

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "toolkit/base/files.hpp"
+#include "toolkit/explanations/concept_texts.hpp"
 
 namespace linex {
 
@@ -29,7 +30,7 @@ Json means(const RunSummary& summary, const std::vector<std::size_t>& places) {
     if (i < summary.test_correlation.size()) test.push_back(summary.test_correlation[i]);
     if (explanation.terms.empty()) continue;
     val.push_back(explanation.val_correlation);
-    length.push_back(static_cast<double>(explanation.terms.size()));
+    length.push_back(static_cast<double>(concept_count(explanation)));
   }
   const MeanSem correlation = mean_sem(test);
   Json json;
@@ -138,6 +139,16 @@ std::map<std::string, std::map<std::string, std::map<std::string, double>>> read
   return sanity;
 }
 
+std::vector<std::string> read_trust(const std::filesystem::path& path) {
+  std::vector<std::string> lines;
+  if (!std::filesystem::exists(path)) return lines;
+  const Json json = Json::parse(read_file(path), nullptr, false);
+  if (!json.is_object() || !json.contains("trust") || !json["trust"].is_array()) return lines;
+  for (const auto& line : json["trust"])
+    if (line.is_string()) lines.push_back(line.get<std::string>());
+  return lines;
+}
+
 std::vector<std::pair<std::string, std::vector<std::size_t>>> by_layer(const RunSummary& summary) {
   std::vector<std::pair<std::string, std::vector<std::size_t>>> layers;
   for (std::size_t i = 0; i < summary.layers.size(); ++i) {
@@ -165,10 +176,13 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
     json["timings_s"][stage] = clock.seconds(stage);
   json["timings_s"]["total"] = clock.total();
   json["peak_rss_mb"] = peak_rss_mb();
+  json["ranks"] = summary.ranks;
+  json["hosts"] = summary.hosts;
   json["figures"] = numbers(summary.figures);
   if (const auto found = summary.figures.find("mean_stability"); found != summary.figures.end())
     json["mean_stability"] = number(found->second);
   if (!summary.sanity.empty()) json["sanity"] = summary.sanity;
+  if (!summary.trust.empty()) json["trust"] = summary.trust;
   json["plugins"] = Json::array();
   for (const auto& plugin : summary.plugins)
     json["plugins"].push_back({{"role", plugin.role},

@@ -37,7 +37,10 @@ struct RunSummary {
   std::map<std::string, std::map<std::string, std::map<std::string, double>>> sanity;
   std::map<std::string, double> figures;  ///< a solver's own numbers (of several layers: the last)
   std::map<std::string, std::map<std::string, double>> layer_figures;  ///< by layer
-  std::string complaint;  ///< why correlations of this run mean little, or ""
+  std::vector<std::string> trust;  ///< what the solver says about how far to trust the means
+  std::string complaint;           ///< why correlations of this run mean little, or ""
+  int ranks = 1;                   ///< processes that worked on it
+  std::vector<std::string> hosts;  ///< the machines they ran on
   /// What the run was made of, beside plugins and options: digests by name.
   std::map<std::string, std::string> provenance;
 };
@@ -53,6 +56,9 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
 /// `sanity` of a summary.json; empty where there is no such file or key.
 std::map<std::string, std::map<std::string, std::map<std::string, double>>> read_sanity(
     const std::filesystem::path& path);
+
+/// `trust` of a summary.json, lines for people; empty where there is no such file or key.
+std::vector<std::string> read_trust(const std::filesystem::path& path);
 
 /// Largest resident set of this process so far, in MB.
 double peak_rss_mb();

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <set>
 
+#include "core/cluster/launch.hpp"
 #include "core/run/device.hpp"
 #include "core/run/folder_lock.hpp"
 #include "core/run/ini.hpp"
@@ -130,13 +131,34 @@ std::string section_help(PluginRegistry& registry, const Sections& first_look) {
   return text;
 }
 
-Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(registry) {
+namespace {
+
+const std::map<std::string, std::string>& given_of(const Sections& raw, const Section& entry) {
+  static const std::map<std::string, std::string> nothing;
+  const auto found = raw.find(entry.name);
+  return found == raw.end() ? nothing : found->second;
+}
+
+/// The host's own keys of every section.
+std::map<std::string, ResolvedOptions> resolve_own(const Sections& raw) {
+  std::map<std::string, ResolvedOptions> resolved;
   for (const auto& entry : sections()) {
-    const auto found = raw.find(entry.name);
-    const auto given = found == raw.end() ? std::map<std::string, std::string>{} : found->second;
-    resolved_[entry.name] =
-        resolve_options(view(entry.keys), pick(given, view(entry.keys)), entry.name, "linex");
-    state_absolute_paths(view(entry.keys), entry.name, resolved_[entry.name]);
+    auto& own = resolved[entry.name];
+    own = resolve_options(view(entry.keys), pick(given_of(raw, entry), view(entry.keys)),
+                          entry.name, "linex");
+    state_absolute_paths(view(entry.keys), entry.name, own);
+  }
+  return resolved;
+}
+
+}  // namespace
+
+Workplace::Workplace(PluginRegistry& registry, const Sections& raw)
+    : registry_(registry),
+      resolved_(resolve_own(raw)),
+      cluster_(join_cluster(resolved_.at("run").values.text("cluster"))) {
+  for (const auto& entry : sections()) {
+    const auto& given = given_of(raw, entry);
     std::vector<OptionSpecs> all{view(entry.keys)};
     const auto names = plugin_names(entry, raw);
     for (const auto& name : names)
@@ -152,20 +174,21 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw) : registry_(
 
   const OptionValues& run = options("run");
   const std::string level = run.text("log-level");
-  log_ = std::make_shared<ConsoleLogger>(level);
+  log_ = std::make_shared<ConsoleLogger>(level, leads());
   out_ = run.path("out");
   if (out_.empty()) throw usage_error("run.out: name a folder for the results");
-  settings_.threads = resolve_threads(run.integer("threads"));
+  const int beside = cluster_.several() ? launch().local_size : 1;
+  settings_.threads = resolve_threads(run.integer("threads"), beside);
   prepare_machine(settings_.threads);
-  settings_.device = resolve_device(run.text("device"));
+  settings_.device = resolve_device(run.text("device"), launch().local_rank);
   settings_.seed = static_cast<std::uint64_t>(run.integer("seed"));
-  settings_.memory_bytes = resolve_memory(run.real("memory"));
+  settings_.memory_bytes = resolve_memory(run.real("memory"), beside);
   settings_.batch = run.integer("batch");
   const std::string cache = run.text("cache");
-  settings_.out = out_;
+  if (leads()) settings_.out = out_;
   if (cache != "none") settings_.cache = cache.empty() ? out_ / "cache" : fs::path(cache);
-  context_ =
-      std::make_shared<HostContext>(run, settings_, *log_, level == "error" || level == "off");
+  quiet_ = level == "error" || level == "off" || !leads();
+  context_ = std::make_shared<HostContext>(run, settings_, *log_, quiet_, &cluster_);
   for (const auto& warning : registry.warnings()) log_->warning(warning);
   if (const std::string complaint = blas_complaint(); !complaint.empty()) log_->warning(complaint);
 }
@@ -174,9 +197,8 @@ bool Workplace::has_plugin(const std::string& section) const { return choices_.c
 
 template <class Interface>
 Named<Interface> Workplace::open(const std::string& section_name, const Choice& choice) {
-  const std::string level = options("run").text("log-level");
-  auto context = std::make_shared<HostContext>(choice.options.values, settings_, *log_,
-                                               level == "error" || level == "off");
+  auto context =
+      std::make_shared<HostContext>(choice.options.values, settings_, *log_, quiet_, &cluster_);
   auto object = registry_.create<Interface>(choice.name, std::move(context));
   const PluginEntry& entry = registry_.find(KindOf<Interface>::value, choice.name);
   used_.push_back({section_name, to_string(entry.note->kind), choice.name, entry.note->version,
@@ -274,14 +296,16 @@ void Workplace::claim_out() {
       throw input_error(std::string(option) + ": cannot make the folder " + folder.string() + ": " +
                         failure.message());
   };
-  make("run.out", out_);
-  if (!lock_) lock_ = lock_folder(out_);
+  if (leads()) {
+    make("run.out", out_);
+    if (!lock_) lock_ = lock_folder(out_);
+  }
   if (!settings_.cache.empty()) make("run.cache", settings_.cache);
 }
 
 void Workplace::prepare_out() {
   claim_out();
-  write_file_atomic(out_ / "run.ini", ini());
+  if (leads()) write_file_atomic(out_ / "run.ini", ini());
 }
 
 std::vector<std::pair<std::string, std::string>> Workplace::texts(
@@ -318,8 +342,8 @@ bool Workplace::runs_command(const Section& entry) const {
 
 std::string Workplace::digest() const {
   // What changes where or how fast a run works, and not what it finds.
-  static const std::set<std::string> kIrrelevant{"out",       "threads", "cache",  "resume",
-                                                 "log-level", "memory",  "device", "report"};
+  static const std::set<std::string> kIrrelevant{
+      "out", "threads", "cache", "resume", "log-level", "memory", "device", "report", "cluster"};
   // A command that ran into its timeout goes on with a longer one.
   static const std::set<std::string> kIrrelevantOfCommands{"timeout", "keep"};
   Sha256 digest;
@@ -368,6 +392,8 @@ void Workplace::describe(RunSummary& summary) const {
   }
   summary.preprocess = preprocess_;
   summary.warnings = log_->warnings();
+  summary.ranks = cluster_.size();
+  summary.hosts = cluster_.machines();
 }
 
 }  // namespace linex

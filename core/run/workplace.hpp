@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cluster/run_cluster.hpp"
 #include "core/plugin/option_schema.hpp"
 #include "core/plugin/plugin_registry.hpp"
 #include "core/run/explain.hpp"
@@ -26,7 +27,7 @@ std::string section_help(PluginRegistry& registry, const Sections& first_look);
 
 /// A configuration resolved against defaults and declarations, and the plugins it names. Opening
 /// checks options first, then files; long work comes after. One at a time: it sets LibTorch's
-/// threads.
+/// threads. The first one makes this process one of the ranks of its cluster.
 class Workplace {
  public:
   /// Checks every option of every section; loads no plugin object yet.
@@ -36,6 +37,9 @@ class Workplace {
   const std::filesystem::path& out() const { return out_; }
   ConsoleLogger& log() { return *log_; }
   const PluginContext& context() const { return *context_; }
+  RunCluster& cluster() const { return cluster_; }
+  /// Whether this process writes the run's files: rank 0.
+  bool leads() const { return cluster_.leads(); }
   /// The host's own keys of a section.
   const OptionValues& options(const std::string& section) const {
     return resolved_.at(section).values;
@@ -61,8 +65,8 @@ class Workplace {
 
   /// Whether the section names a plugin.
   bool has_plugin(const std::string& section) const;
-  /// Creates run.out and run.cache. From now on run.out is this run's: another process that wants
-  /// it is refused. Throws Error(input).
+  /// Creates run.out (rank 0 alone) and run.cache. From now on run.out is this run's: another
+  /// process that wants it is refused. Throws Error(input).
   void claim_out();
   /// Claims run.out and writes run.ini into it.
   void prepare_out();
@@ -92,10 +96,12 @@ class Workplace {
   std::vector<std::pair<std::string, std::string>> texts(const std::string& section) const;
 
   PluginRegistry& registry_;
-  std::map<std::string, ResolvedOptions> resolved_;     // the host's keys, by section
+  std::map<std::string, ResolvedOptions> resolved_;  // the host's keys, by section
+  RunCluster& cluster_;
   std::map<std::string, std::vector<Choice>> choices_;  // by section
   RunSettings settings_;
   std::filesystem::path out_;
+  bool quiet_ = false;
   std::shared_ptr<ConsoleLogger> log_;
   std::shared_ptr<HostContext> context_;
   std::vector<PluginUse> used_;

@@ -29,7 +29,9 @@ void add_part(Keys& method, const std::string& part, const Keys& keys) {
 /// each method is simulated by concepts of its own kind.
 std::vector<WorldMethod> benchmarked(const MethodFiles& files) {
   std::vector<WorldMethod> methods;
-  for (auto& method : world_methods(files)) {
+  std::vector<WorldMethod> all = world_methods(files), formulas = formula_methods(files);
+  all.insert(all.begin() + 2, formulas.begin(), formulas.end());
+  for (auto& method : all) {
     const bool instead = !files.siglip && method.name == "LE(attributes)";
     const bool published = method.name != "LE(attributes)" && method.name != "single concept";
     if (!published && !instead) continue;

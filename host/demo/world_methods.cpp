@@ -23,6 +23,13 @@ Keys pixel_keys(const std::filesystem::path& world) {
           {"ignore", "none"}};
 }
 
+/// Everything in the picture, 0 or 1.
+Keys attribute_keys(const std::filesystem::path& world) {
+  return {{"plugin", "recorded"},
+          {"concepts", (world / "attributes.npy").string()},
+          {"names", (world / "attribute_names.txt").string()}};
+}
+
 }  // namespace
 
 std::map<std::string, std::string> siglip_keys(const MethodFiles& files) {
@@ -36,9 +43,7 @@ std::map<std::string, std::string> siglip_keys(const MethodFiles& files) {
 std::vector<WorldMethod> world_methods(const MethodFiles& files) {
   const auto file = [&](const char* name) { return (files.world / name).string(); };
   const Keys label{{"plugin", "label"}, {"hierarchy", file("hierarchy.json")}};
-  const Keys attributes{{"plugin", "recorded"},
-                        {"concepts", file("attributes.npy")},
-                        {"names", file("attribute_names.txt")}};
+  const Keys attributes = attribute_keys(files.world);
   // Sentences are judged by the words they share with a picture's own caption.
   const Keys captions{{"plugin", "captions"},
                       {"captions", file("captions.txt")},
@@ -70,6 +75,15 @@ std::vector<WorldMethod> world_methods(const MethodFiles& files) {
       {"LE(attributes)", "attributes", everything, attributes, solved_by("linear"), {}});
   methods.push_back({"single concept", "single", everything, attributes, single, {}});
   return methods;
+}
+
+std::vector<WorldMethod> formula_methods(const MethodFiles& files) {
+  const Keys attributes = attribute_keys(files.world);
+  Keys compositional = solved_by("compositional");
+  compositional["of"] = "maps";
+  return {{"Compositional", "compositional", "labelled pixels", pixel_keys(files.world),
+           compositional, attributes},
+          {"INVERT", "invert", "everything in the picture", attributes, solved_by("invert"), {}}};
 }
 
 void write_texts(const World& world, const std::filesystem::path& folder) {

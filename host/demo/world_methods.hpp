@@ -33,6 +33,10 @@ struct WorldMethod {
 /// compares with the attributes instead and LE(SigLIP) is missing.
 std::vector<WorldMethod> world_methods(const MethodFiles& files);
 
+/// Formulas of concepts, which the benchmark adds: compositional explanations of labelled pixels
+/// and inverse recognition of everything in the picture, both simulated by the latter.
+std::vector<WorldMethod> formula_methods(const MethodFiles& files);
+
 /// [simulator] of SigLIP's presence; `files` has one.
 std::map<std::string, std::string> siglip_keys(const MethodFiles& files);
 

@@ -85,6 +85,23 @@ void require_close(const Explanation& a, const Explanation& b, double tolerance)
   require(close, describe(a) + " is not " + describe(b));
 }
 
+/// Whether `text` is one of the names, or joins some of them by AND, OR and NOT.
+bool made_of(std::string text, const std::vector<std::string>& names) {
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
+  };
+  for (const char* joint : {" AND ", " OR "}) replace(joint, "\n");
+  for (const char* mark : {"NOT ", "(", ")", "\""}) replace(mark, "");
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    if (std::find(names.begin(), names.end(), text.substr(begin, end - begin)) == names.end())
+      return false;
+    begin = end + 1;
+  }
+  return true;
+}
+
 void require_well_formed(const Explanations& all) {
   const auto known = concept_names();
   for (const Explanation& e : all) {
@@ -95,9 +112,8 @@ void require_well_formed(const Explanations& all) {
       require(std::isfinite(e.terms[t].weight), describe(e) + ": a weight is not finite");
       require(t == 0 || e.terms[t - 1].weight >= e.terms[t].weight,
               describe(e) + ": weights do not descend");
-      require(!e.text.empty() ||
-                  std::find(known.begin(), known.end(), e.terms[t].concept_name) != known.end(),
-              describe(e) + ": a term that is none of the concepts");
+      require(!e.text.empty() || made_of(e.terms[t].concept_name, known),
+              describe(e) + ": a term that is none of the concepts, and no formula of them");
     }
   }
 }

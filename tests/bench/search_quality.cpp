@@ -1,5 +1,6 @@
 // Which search gives the best held-out correlation at equal or smaller length?
 // usage: search_quality [seed] [layer...]
+// "swap, same length" is swap at greedy's mean length, by other prices of its stop.
 // LINEX_SHARED names the folder with golden/ and data/. The default search was chosen with seeds
 // 101 and 102 and the layers layer1_avg layer2_avg layer2_max layer3_max, and the last choice among
 // three also looked at seed 0, le_recorded and layer3_avg: other seeds are the untouched evidence.
@@ -59,21 +60,35 @@ struct Score {
   double length = 0;
 };
 
-Score score(const Problem& problem, const LinearOptions& options) {
-  const MatrixPresence presence(problem.presence);
-  const std::vector<std::int64_t> units = all_columns(problem.activations.size(1));
-  RegressionOptions how;
-  how.moments.threads = 2;
-  Regression regression({presence, problem.activations, units, problem.split}, how);
-  const HeldOut validation = regression.validation();
+/// A problem's moments, read once.
+struct Prepared {
+  explicit Prepared(const Problem& problem)
+      : presence(problem.presence),
+        units(all_columns(problem.activations.size(1))),
+        p(presence_rows(presence, all_columns(presence.cols()))),
+        a(activation_rows(problem.activations, units)) {
+    RegressionOptions how;
+    how.moments.threads = 2;
+    regression = std::make_unique<Regression>(
+        RegressionInput{presence, problem.activations, units, problem.split}, how);
+    validation = std::make_unique<HeldOut>(regression->validation());
+    for (std::int64_t j = 0; j < presence.cols(); ++j) names.push_back(std::to_string(j));
+    test = std::make_unique<HeldOut>(p, std::vector<double>(names.size(), 0.0), a,
+                                     regression->unit_mean, problem.split.test,
+                                     std::int64_t{1} << 32, 2);
+  }
+
+  const MatrixPresence presence;
+  const std::vector<std::int64_t> units;
+  const RowSource p, a;
+  std::unique_ptr<Regression> regression;
+  std::unique_ptr<HeldOut> validation, test;
   std::vector<std::string> names;
-  for (std::int64_t j = 0; j < presence.cols(); ++j) names.push_back(std::to_string(j));
-  const auto explanations =
-      explain(regression, validation, names, 0, regression.unit_count(), options, 2);
-  const RowSource p = presence_rows(presence, all_columns(presence.cols()));
-  const RowSource a = activation_rows(problem.activations, units);
-  const HeldOut test(p, std::vector<double>(names.size(), 0.0), a, regression.unit_mean,
-                     problem.split.test, std::int64_t{1} << 32, 2);
+};
+
+Score score(Prepared& problem, const LinearOptions& options) {
+  const auto explanations = explain(*problem.regression, *problem.validation, problem.names, 0,
+                                    problem.regression->unit_count(), options, 2);
   Score result;
   std::vector<LinearModel> models;
   for (const Explanation& e : explanations) {
@@ -86,14 +101,37 @@ Score score(const Problem& problem, const LinearOptions& options) {
     models.push_back(std::move(model));
     result.length += static_cast<double>(e.terms.size()) / static_cast<double>(explanations.size());
   }
-  result.test = test.correlation(models);
+  result.test = problem.test->correlation(models);
+  return result;
+}
+
+/// swap at the mean length of another search: unit by unit between the two prices of the stop
+/// whose mean lengths it lies between; no test where it lies beyond all.
+Score at_length(Prepared& problem, LinearOptions options, double length) {
+  options.search.kind = SearchKind::swap;
+  Score before, after;
+  for (const double price :
+       {0.2, 0.12, 0.08, 0.055, 0.04, 0.03, 0.022, 0.016, 0.011, 0.007, 0.004, 0.002, 0.0}) {
+    options.search.price = price;
+    options.search.tolerance = std::min(0.02, price);
+    after = score(problem, options);
+    if (after.length >= length) break;
+    before = after;
+  }
+  if (before.test.empty() || after.length < length) return {};
+  const double part = (length - before.length) / (after.length - before.length);
+  Score result;
+  result.length = length;
+  for (std::size_t k = 0; k < before.test.size(); ++k)
+    result.test.push_back((1 - part) * before.test[k] + part * after.test[k]);
   return result;
 }
 
 void compare(const Problem& problem) {
+  Prepared prepared(problem);
   LinearOptions options;
   options.search.kind = SearchKind::greedy;
-  const Score greedy = score(problem, options);
+  const Score greedy = score(prepared, options);
   const auto print = [&](const char* name, const Score& one) {
     double mean = 0, difference = 0, square = 0;
     int n = 0;
@@ -108,14 +146,16 @@ void compare(const Problem& problem) {
     mean /= n;
     difference /= n;
     const double sem = std::sqrt(std::max(0.0, square / n - difference * difference) / (n - 1));
-    std::printf("%-18s %-8s units %4d  test %.4f  length %.3f  difference %+.4f ± %.4f\n",
+    std::printf("%-18s %-17s units %4d  test %.4f  length %.3f  difference %+.4f ± %.4f\n",
                 problem.name.c_str(), name, n, mean, one.length, difference, sem);
   };
   print("greedy", greedy);
   for (const char* name : {"none", "forward", "swap"}) {
     options.search.kind = search_from_string(name);
-    print(name, score(problem, options));
+    print(name, score(prepared, options));
   }
+  const Score equal = at_length(prepared, options, greedy.length);
+  if (!equal.test.empty()) print("swap, same length", equal);
 }
 
 }  // namespace

@@ -374,6 +374,7 @@ function methodBlock(name, method, index) {
   for (const [concept, weight, frequency] of method.terms) row(concept, weight, false, frequency);
   if (method.bias) row("bias", method.bias, true);
   block.append(list);
+  if (linkOf(method)) block.append(make("p", {class: "none"}, `The unit is predicted by ${linkOf(method)} of this sum.`));
   return block;
 }
 

@@ -15,7 +15,9 @@ const short = (value) => significant(value, 3);
 const probability = (p) => finite(p) && p < 1e-4 ? "< 0.0001" : significant(p, 2);
 
 /** One concept or sentence as it stands, without a weight to show. */
-const plain = (method) => method.text ? method.text
+/** "relu" or "softplus(0.25)" where the sum of the terms goes through it. */
+const linkOf = (method) => method.terms.length && /^(relu|softplus\(.*\))$/.test(method.text) ? method.text : "";
+const plain = (method) => linkOf(method) ? "" : method.text ? method.text
   : method.terms.length === 1 && method.terms[0][1] === 1 && !method.bias ? method.terms[0][0] : "";
 
 /** As the console has it (in_words): "2.32·frog - 0.954·horse + 0.372". */
@@ -25,7 +27,8 @@ function words(method) {
   if (!method.terms.length) return "no explanation";
   const sum = method.terms.map(([concept, weight], i) =>
     `${weight < 0 ? (i ? "- " : "-") : i ? "+ " : ""}${short(Math.abs(weight))}·${concept}`);
-  return [...sum, `${method.bias < 0 ? "-" : "+"} ${short(Math.abs(method.bias))}`].join(" ");
+  const text = [...sum, `${method.bias < 0 ? "-" : "+"} ${short(Math.abs(method.bias))}`].join(" ");
+  return linkOf(method) ? `${linkOf(method).replace(/\(.*/, "")}(${text})` : text;
 }
 
 /** The unit that an address' hash names: {unit}, {missing: name}, or null where it names none. */

@@ -1,12 +1,15 @@
 // The ceiling of simulation (docs/methods.md §5.3): the correlation that the best function of the
 // simulator's concepts reaches, and the share of it that an explanation does.
 #include <algorithm>
+#include <cstdio>
 #include <map>
 
 #include "linex/error.hpp"
 #include "linex/plugin.hpp"
+#include "toolkit/base/random.hpp"
 #include "toolkit/base/stats.hpp"
 #include "toolkit/explanations/simulate.hpp"
+#include "toolkit/explanations/spoiled.hpp"
 #include "unit_ceiling.hpp"
 
 namespace {
@@ -16,7 +19,10 @@ class CeilingEvaluator final : public linex::Evaluator {
   static constexpr std::array kOptions{
       linex::option::integer("landmarks", 512, 8, 8192,
                              "training images that kernel ridge is expanded in: more is a better "
-                             "estimate for soft presence, and longer")};
+                             "estimate for soft presence, and longer"),
+      linex::option::flag("sanity", false,
+                          "spoil the concepts and tell whether the share of the ceiling notices: "
+                          "missing and extra labels")};
 
   explicit CeilingEvaluator(const linex::PluginContext& context) : context_(context) {}
 
@@ -89,11 +95,58 @@ class CeilingEvaluator final : public linex::Evaluator {
     return found;
   }
 
+  /// How often the share falls where the concepts are spoiled.
+  struct Sanity {
+    double units = 0, missing = 0, extra = 0;
+  };
+
+  /// Adds one unit's trial; the ceiling is above 0.
+  void spoil(const linex::Explanation& explanation, const torch::Tensor& predicted,
+             const torch::Tensor& actual, double ceiling, Sanity& sanity) const {
+    const auto n = predicted.size(0);
+    const torch::Tensor simulated = predicted.contiguous();
+    const auto presence = linex::presence_behind(explanation, simulated.data_ptr<float>(), n);
+    auto random =
+        linex::Random::stream(context_.run().seed, static_cast<std::uint64_t>(explanation.unit));
+    const auto share = [&](std::vector<float> values) {
+      const auto column = torch::from_blob(values.data(), {n, 1}, torch::kFloat32);
+      return linex::pearson_columns(column, actual.reshape({n, 1}))[0] / ceiling;
+    };
+    constexpr double kThreshold = 0.5, kRange = 2;  // as for correlations
+    const double original = share(presence);
+    if (!std::isfinite(original)) return;
+    const auto falls = [&](double spoiled) {
+      return (spoiled - original) / kRange < -linex::kSanityDrop;
+    };
+    ++sanity.units;
+    sanity.missing +=
+        falls(share(linex::missing_labels(presence.data(), n, kThreshold, random.next())));
+    sanity.extra +=
+        falls(share(linex::extra_labels(presence.data(), n, kThreshold, random.next())));
+  }
+
+  void report(const Sanity& sanity, linex::ScoreColumn& share) const {
+    if (sanity.units == 0) return;
+    const double missing = sanity.missing / sanity.units, extra = sanity.extra / sanity.units;
+    const bool reliable = missing >= linex::kSanityShare && extra >= linex::kSanityShare;
+    share.sanity = {
+        {"missing labels", missing}, {"extra labels", extra}, {"reliable", reliable ? 1 : 0}};
+    char line[160];
+    std::snprintf(
+        line, sizeof line,
+        "sanity of share of ceiling over %.0f units: falls in %.1f%% with missing labels, "
+        "in %.1f%% with extra ones: %s",
+        sanity.units, 100 * missing, 100 * extra, reliable ? "reliable" : "not reliable");
+    context_.log().info(line);
+  }
+
   /// The explanation's own correlation over the unit's ceiling.
   void share_of(const linex::EvaluationInput& input, const linex::ScoreColumn& ceiling,
                 linex::ScoreColumn& share) const {
     const linex::Simulation simulation(input.explanations, *input.simulator);
     share.status = simulation.status();
+    const bool sane = context_.options().flag("sanity");
+    Sanity sanity;
     linex::simulate_all(
         simulation, input.explanations, input.activations, input.split.test, context_, share.status,
         [&](std::size_t begin, const torch::Tensor& predicted, const torch::Tensor& actual) {
@@ -107,10 +160,15 @@ class CeilingEvaluator final : public linex::Evaluator {
               status = linex::Status::constant;
             // What no function predicts has no share that an explanation could take.
             if (status == linex::Status::ok && !(of > 0)) status = linex::Status::no_concept;
+            if (sane && status == linex::Status::ok)
+              spoil(input.explanations[begin + j],
+                    predicted.select(1, static_cast<std::int64_t>(j)),
+                    actual.select(1, static_cast<std::int64_t>(j)), of, sanity);
             share.value.push_back(status == linex::Status::ok ? correlations[j] / of
                                                               : linex::kNone);
           }
         });
+    if (sane) report(sanity, share);
   }
 
   const linex::PluginContext& context_;

@@ -80,9 +80,8 @@ class ConceptMetrics final : public linex::Evaluator {
             linex::check_cancelled(context_);
             const std::size_t at = begin + static_cast<std::size_t>(i);
             if (status[at] != Status::ok) return;
-            std::vector<float> presence(static_cast<std::size_t>(n));
-            const float* s = simulated.data_ptr<float>() + i * n;
-            to_presence(some[static_cast<std::size_t>(i)], s, presence);
+            const auto presence = linex::presence_behind(some[static_cast<std::size_t>(i)],
+                                                         simulated.data_ptr<float>() + i * n, n);
             const float* a = actual.data_ptr<float>() + i * n;
             const auto [least, most] = std::minmax_element(a, a + n);
             // A metric may lack a number for other reasons, such as no row with the concept.
@@ -123,21 +122,6 @@ class ConceptMetrics final : public linex::Evaluator {
   }
 
  private:
-  /// The concept's presence in [0, 1] behind a simulation: a single concept's own one; a linear
-  /// combination is stretched to [0, 1] over the rows, since metrics of rank, shape and threshold
-  /// need a common scale.
-  static void to_presence(const linex::Explanation& explanation, const float* simulated,
-                          std::vector<float>& presence) {
-    const bool single = explanation.terms.size() == 1 && explanation.terms[0].weight > 0;
-    const auto [least, most] = std::minmax_element(simulated, simulated + presence.size());
-    double offset = single ? explanation.bias : *least;
-    double scale = single ? explanation.terms[0].weight : static_cast<double>(*most) - *least;
-    if (explanation.terms.empty()) offset = 0, scale = 1;  // a text's presence itself
-    if (!(scale > 0)) scale = 1;
-    for (std::size_t i = 0; i < presence.size(); ++i)
-      presence[i] = static_cast<float>(std::clamp((simulated[i] - offset) / scale, 0.0, 1.0));
-  }
-
   linex::SanityTrial spoil(const linex::UnitConcept& pair, const linex::MetricValues& original,
                            std::int64_t unit) const {
     auto random = linex::Random::stream(context_.run().seed, static_cast<std::uint64_t>(unit));

@@ -194,27 +194,6 @@ MetricValues concept_metrics(const UnitConcept& pair, const MetricOptions& optio
   return values;
 }
 
-std::vector<float> missing_labels(const float* presence, std::int64_t n, double threshold,
-                                  std::uint64_t seed) {
-  std::vector<float> spoiled(presence, presence + n);
-  Random random(seed);
-  for (float& value : spoiled)
-    if (value >= threshold && random.uniform() < 0.5) value = 0;
-  return spoiled;
-}
-
-std::vector<float> extra_labels(const float* presence, std::int64_t n, double threshold,
-                                std::uint64_t seed) {
-  std::vector<float> spoiled(presence, presence + n);
-  const auto positives = static_cast<double>(std::count_if(
-      spoiled.begin(), spoiled.end(), [threshold](float value) { return value >= threshold; }));
-  const double share = ratio(positives, static_cast<double>(n) - positives);
-  Random random(seed);
-  for (float& value : spoiled)
-    if (value < threshold && random.uniform() < share) value = 1;
-  return spoiled;
-}
-
 SanityResult judge_sanity(const std::vector<SanityTrial>& trials) {
   SanityResult result;
   result.units = static_cast<std::int64_t>(trials.size());

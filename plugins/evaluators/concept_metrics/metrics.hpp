@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "toolkit/explanations/spoiled.hpp"
+
 namespace linex {
 
 /// Two columns of n floats, lent.
@@ -77,13 +79,6 @@ double average_precision(const float* score, const std::uint8_t* positive, std::
 
 // -- sanity tests --------------------------------------------------------------------------------
 
-/// c with each positive dropped (set to 0) with probability ½.
-std::vector<float> missing_labels(const float* presence, std::int64_t n, double threshold,
-                                  std::uint64_t seed);
-/// c with each negative added (set to 1) with probability k/(n−k), k positives: doubles them.
-std::vector<float> extra_labels(const float* presence, std::int64_t n, double threshold,
-                                std::uint64_t seed);
-
 /// A metric before and after spoiling the concept, one entry a unit.
 struct SanityTrial {
   MetricValues original, missing, extra;
@@ -96,8 +91,6 @@ struct SanityResult {
   std::array<bool, kMetrics.size()> reliable;
   std::int64_t units = 0;
 };
-inline constexpr double kSanityShare = 0.9;
-inline constexpr double kSanityDrop = 1e-3;
 
 /// A trial passes where (spoiled − original) / range < −kSanityDrop; the range of unbounded metrics
 /// is the one observed over all trials. A metric that is not defined does not pass.

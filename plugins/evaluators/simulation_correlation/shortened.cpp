@@ -4,6 +4,7 @@
 #include <limits>
 #include <unordered_map>
 
+#include "toolkit/explanations/concept_texts.hpp"
 #include "toolkit/math/least_squares.hpp"
 #include "toolkit/math/regression.hpp"
 
@@ -23,6 +24,7 @@ struct Usable {
 
 Usable usable(const EvaluationInput& input) {
   Usable found;
+  ConceptTexts meaning(*input.simulator);
   std::unordered_map<std::string, std::int64_t> column_of;
   for (const Explanation& explanation : input.explanations) {
     const bool solved =
@@ -30,7 +32,7 @@ Usable usable(const EvaluationInput& input) {
     const bool exists = explanation.unit >= 0 && explanation.unit < input.activations.size(1);
     if (!solved || !exists || explanation.terms.empty()) continue;
     if (!std::all_of(explanation.terms.begin(), explanation.terms.end(),
-                     [&](const Term& term) { return input.simulator->knows(term.concept_name); }))
+                     [&](const Term& term) { return meaning.knows(term.concept_name); }))
       continue;
     Terms columns;
     for (const Term& term : explanation.terms) {
@@ -66,7 +68,7 @@ Terms without_least(const Gram& gram, const double* q, const Terms& terms) {
 std::vector<Shortened> shorten(const EvaluationInput& input, const MomentOptions& options) {
   const Usable given = usable(input);
   if (given.units.empty()) return {};
-  const auto presence = input.simulator->presence_of(given.texts);
+  const auto presence = ConceptTexts(*input.simulator).presence_of(given.texts);
   RegressionOptions how;
   how.min_presence = -std::numeric_limits<double>::infinity();
   how.moments = options;
@@ -111,7 +113,9 @@ std::vector<Shortened> shorten(const EvaluationInput& input, const MomentOptions
     double terms = 0;
     for (const auto& lengths : by_length) {
       models.push_back(lengths[std::min(most, lengths.size()) - 1]);
-      terms += static_cast<double>(models.back().terms.size());
+      for (const std::int64_t j : models.back().terms)
+        terms += static_cast<double>(formula_length(given.texts[static_cast<std::size_t>(
+            regression.concepts[static_cast<std::size_t>(j)])]));
     }
     points.push_back({static_cast<std::int64_t>(most), terms / static_cast<double>(models.size()),
                       mean_sem(test.correlation(models))});

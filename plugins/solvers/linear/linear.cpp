@@ -1,13 +1,17 @@
 // Exact Linear Explanations from moments: elastic-net ranking to a duality gap, then a search for
 // the few concepts that say it best.
+#include <linex/ability.hpp>
+#include <linex/cluster.hpp>
 #include <linex/plugin.hpp>
 
 #include <chrono>
 
+#include "by_ranks.hpp"
 #include "linex/error.hpp"
 #include "stability_table.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/math/linear_explanations.hpp"
+#include "toolkit/math/product_search.hpp"
 #include "toolkit/math/stability.hpp"
 
 namespace {
@@ -21,7 +25,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-class LinearSolver final : public linex::SparseSolver {
+class LinearSolver final : public linex::SparseSolver, public linex::SharesWork {
  public:
   static constexpr std::array kOptions{
       real("lambda", 0.05, 1e-6, 1e6,
@@ -46,6 +50,12 @@ class LinearSolver final : public linex::SparseSolver {
       real("exact_seconds", 0, 0, 1e9,
            "exact: end sooner, after so long for 512 units; results then depend on the machine; 0: "
            "do not"),
+      choice("terms", "concepts", "concepts|products",
+             "products: also `A AND B`, the presence of two concepts multiplied, which counts as "
+             "two"),
+      choice("link", "identity", "identity|relu|softplus",
+             "what the sum goes through, where it predicts better so: a rectified unit is never "
+             "negative"),
       real("gap", 1e-6, 1e-12, 1, "stop the ranking at a duality gap of gap/2 * mean(y^2)"),
       flag("non_negative", false, "weights must not be negative"),
       integer("path", 0, 0, 1000,
@@ -87,6 +97,18 @@ class LinearSolver final : public linex::SparseSolver {
       throw linex::usage_error(
           "solver.stability: only search=swap and search=forward are repeated on resamples; "
           "choose one of them or leave it out");
+    products_.products = values.text("terms") == "products";
+    products_.link = values.text("link") == "relu"       ? linex::Link::Kind::relu
+                     : values.text("link") == "softplus" ? linex::Link::Kind::softplus
+                                                         : linex::Link::Kind::identity;
+    products_.search = options_.search;
+    products_.threads = context.run().threads;
+    products_.memory_bytes = context.run().memory_bytes;
+    if (more_than_sums() && (values.integer("stability") > 0 || values.integer("noise_floor") > 0 ||
+                             options_.search.non_negative || kind == linex::SearchKind::exact))
+      throw linex::usage_error(
+          "solver: search=exact, stability, noise_floor and non_negative are of terms=concepts "
+          "with link=identity; leave them out");
     regression_.min_presence = values.real("min_presence");
     regression_.published = values.text("compat") == "published";
     regression_.moments.tile_rows = values.integer("tile_rows");
@@ -106,6 +128,8 @@ class LinearSolver final : public linex::SparseSolver {
     linex::SolveReport report;
     if (finished >= count) return report;
 
+    const auto* const cluster = linex::ability<linex::Cluster>(context_);
+    regression_.moments.cluster = cluster;
     const auto start = std::chrono::steady_clock::now();
     const linex::RegressionInput input{*problem.presence, problem.activations, problem.units,
                                        problem.split};
@@ -121,10 +145,14 @@ class LinearSolver final : public linex::SparseSolver {
       const std::int64_t end = std::min(count, begin + kUnitBlock);
       // Also what is finished: rows of a lazy Gram matrix depend on what was asked before, and
       // figures are of all units.
-      auto block = linex::explain(regression, validation, problem.concepts, begin, end, options_,
-                                  threads, &selections);
+      auto block = cluster
+                       ? linex::explain_shared(*cluster, regression, validation, problem.concepts,
+                                               begin, end, options_, threads, selections)
+                       : linex::explain(regression, validation, problem.concepts, begin, end,
+                                        options_, threads, &selections);
       if (context_.options().integer("stability") > 0)
         resample(regression, begin, selections, problem.concepts, stability);
+      if (more_than_sums()) add_products(regression, begin, problem.concepts, selections, block);
       if (end <= finished) continue;
       if (begin < finished) block.erase(block.begin(), block.begin() + (finished - begin));
       emit(block);
@@ -148,7 +176,45 @@ class LinearSolver final : public linex::SparseSolver {
     return report;
   }
 
+  const void* ability(const char* name) const override {
+    return linex::offer<linex::SharesWork>(name, this);
+  }
+
  private:
+  bool more_than_sums() const {
+    return products_.products || products_.link != linex::Link::Kind::identity;
+  }
+
+  /// Replaces the explanations of units from `begin` on, and their lengths to choose from.
+  void add_products(linex::Regression& regression, std::int64_t begin,
+                    const std::vector<std::string>& names,
+                    std::vector<linex::Selection>& selections,
+                    std::vector<linex::Explanation>& block) const {
+    std::vector<std::int64_t> units;
+    for (std::int64_t k = begin; k < static_cast<std::int64_t>(selections.size()); ++k)
+      units.push_back(k);
+    const auto from = selections.begin() + static_cast<std::ptrdiff_t>(begin);
+    const auto found =
+        linex::search_products(regression, units, {from, selections.end()}, products_);
+    for (std::size_t i = 0; i < units.size(); ++i) {
+      if (found[i].chosen.terms.empty()) continue;
+      auto explanation = linex::explanation_of(regression, names, units[i], found[i].chosen);
+      block[i].terms = std::move(explanation.terms);
+      block[i].bias = explanation.bias;
+      block[i].text = std::move(explanation.text);
+      block[i].val_correlation = explanation.val_correlation;
+      if (!products_.products) continue;
+      std::vector<linex::LengthFound> lengths;
+      for (const auto& model : found[i].lengths) {
+        lengths.emplace_back();
+        lengths.back().terms = static_cast<std::int64_t>(lengths.size());
+        lengths.back().train = model.train;
+        lengths.back().val = model.val;
+      }
+      from[static_cast<std::ptrdiff_t>(i)].lengths = std::move(lengths);
+    }
+  }
+
   /// Stability of the units from `begin` to the last selection.
   void resample(linex::Regression& regression, std::int64_t begin,
                 const std::vector<linex::Selection>& selections,
@@ -222,6 +288,7 @@ class LinearSolver final : public linex::SparseSolver {
 
   const linex::PluginContext& context_;
   linex::LinearOptions options_;
+  linex::ProductOptions products_;
   linex::RegressionOptions regression_;
 };
 

@@ -10,105 +10,13 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
-#include "toolkit/probe/map_upsampler.hpp"
+#include "toolkit/probe/visible_labels.hpp"
 
 namespace linex {
 
 namespace {
 
 constexpr std::int64_t kUnitsPerTask = 4;
-
-struct Thresholds {
-  torch::Tensor value;
-  std::vector<char> varies;
-};
-
-Thresholds find_thresholds(UnitMaps& maps, const DissectionOptions& options) {
-  const auto units = static_cast<std::int64_t>(maps.units().size());
-  const std::int64_t places = maps.height() * maps.width();
-  const RunSettings& run = maps.context().run();
-  UpperQuantiles quantiles(units, maps.data().size() * places,
-                           {options.quantile, options.method, run.memory_bytes / 4, run.seed});
-  torch::Tensor low, high;
-  maps.stream("thresholds", [&](const std::int64_t*, std::int64_t n, const torch::Tensor& batch) {
-    const auto values = batch.view({n, units, places});
-    quantiles.add(values, run.threads);
-    const auto batch_low = values.amin({0, 2}), batch_high = values.amax({0, 2});
-    low = low.defined() ? torch::minimum(low, batch_low) : batch_low;
-    high = high.defined() ? torch::maximum(high, batch_high) : batch_high;
-  });
-  Thresholds found{quantiles.values(), {}};
-  const auto varies = high.gt(low);
-  for (std::int64_t k = 0; k < units; ++k) found.varies.push_back(varies[k].item<bool>());
-  return found;
-}
-
-/// Where the unit maps of an image lie on its label maps.
-struct Frame {
-  std::int64_t top, left, height, width;  // of the network's input, in label-map pixels
-};
-
-Frame frame_of(const LabelMaps& labels, const Preprocess& preprocess) {
-  const View view = network_view(preprocess, {labels.image_height, labels.image_width});
-  const auto scaled = [](std::int64_t length, std::int64_t to, std::int64_t from) {
-    const std::int64_t magnitude = (2 * std::abs(length) * to + from) / (2 * from);
-    return length < 0 ? -magnitude : magnitude;
-  };
-  const std::int64_t top = scaled(view.top, labels.height, view.resized.height);
-  const std::int64_t left = scaled(view.left, labels.width, view.resized.width);
-  const std::int64_t bottom =
-      scaled(view.top + view.input.height, labels.height, view.resized.height);
-  const std::int64_t right = scaled(view.left + view.input.width, labels.width, view.resized.width);
-  return {top, left, std::max<std::int64_t>(bottom - top, 1),
-          std::max<std::int64_t>(right - left, 1)};
-}
-
-/// The visible part of an image's labels: per map the labels in the frame, -1 outside the image.
-struct VisibleLabels {
-  Frame frame;
-  std::vector<std::vector<std::int32_t>> maps;  // height × width of the frame each
-  std::vector<std::int64_t> whole;
-  std::int64_t pixels = 0;   // of the frame that lie in the image
-  std::vector<char> inside;  // empty where all do
-};
-
-VisibleLabels cut(const LabelMaps& labels, const Preprocess& preprocess) {
-  VisibleLabels visible;
-  visible.frame = frame_of(labels, preprocess);
-  visible.whole = labels.whole;
-  const Frame& frame = visible.frame;
-  const auto size = static_cast<std::size_t>(frame.height * frame.width);
-  visible.maps.assign(labels.maps.size(), std::vector<std::int32_t>(size, -1));
-  std::vector<char> inside(size, 0);
-  for (std::int64_t y = 0; y < frame.height; ++y)
-    for (std::int64_t x = 0; x < frame.width; ++x) {
-      const std::int64_t row = frame.top + y, column = frame.left + x;
-      if (row < 0 || row >= labels.height || column < 0 || column >= labels.width) continue;
-      const auto place = static_cast<std::size_t>(y * frame.width + x);
-      inside[place] = 1;
-      ++visible.pixels;
-      for (std::size_t m = 0; m < labels.maps.size(); ++m)
-        visible.maps[m][place] =
-            labels.maps[m].data_ptr<std::int32_t>()[row * labels.width + column];
-    }
-  if (visible.pixels < frame.height * frame.width) visible.inside = std::move(inside);
-  return visible;
-}
-
-/// Upsamplers by frame size: most data sets have one or two.
-class Upsamplers {
- public:
-  Upsamplers(std::int64_t height, std::int64_t width) : height_(height), width_(width) {}
-  const MapUpsampler& get(const Frame& frame) {
-    auto& found = made_[{frame.height, frame.width}];
-    if (!found) found = std::make_unique<MapUpsampler>(height_, width_, frame.height, frame.width);
-    return *found;
-  }
-
- private:
-  std::int64_t height_, width_;
-  std::map<std::pair<std::int64_t, std::int64_t>, std::unique_ptr<MapUpsampler>> made_;
-};
 
 /// Counts of a few units, for one thread.
 class UnitCounter {
@@ -193,21 +101,20 @@ PixelTallies tally_pixels(UnitMaps& maps, const PixelLabels& labels,
   const Preprocess preprocess = maps.preprocess();
 
   PixelTallies tallies;
-  std::tie(tallies.threshold, tallies.varies) = [&] {
-    auto found = find_thresholds(maps, options);
-    return std::make_tuple(found.value, found.varies);
-  }();
+  MapThresholds thresholds = map_thresholds(maps, options.quantile, options.method);
+  tallies.threshold = thresholds.value;
+  tallies.varies = std::move(thresholds.varies);
   tallies.truth = torch::zeros({count}, torch::kInt64);
   tallies.intersect = torch::zeros({units, count}, torch::kInt64);
   tallies.activation = torch::zeros({units, categories}, torch::kInt64);
-  Upsamplers upsamplers(maps.height(), maps.width());
+  FrameUpsamplers upsamplers(maps.height(), maps.width());
   const float* const threshold = tallies.threshold.data_ptr<float>();
   const std::int64_t places = maps.height() * maps.width();
 
   maps.stream("masks", [&](const std::int64_t* rows, std::int64_t n, const torch::Tensor& batch) {
     std::vector<VisibleLabels> visible(static_cast<std::size_t>(n));
     parallel_for(n, threads, [&](std::int64_t i) {
-      visible[static_cast<std::size_t>(i)] = cut(labels.label_maps(rows[i]), preprocess);
+      visible[static_cast<std::size_t>(i)] = visible_labels(labels.label_maps(rows[i]), preprocess);
     });
     std::int64_t* const truth = tallies.truth.data_ptr<std::int64_t>();
     for (const auto& image : visible) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "linex/ability.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/share.hpp"
 #include "toolkit/data/loader.hpp"
 #include "toolkit/data/row_store.hpp"
 #include "toolkit/data/wide_layers.hpp"
@@ -42,11 +44,16 @@ void check_finite(const torch::Tensor& values, const std::string& what, const Da
                     "; check the weights and the preprocessing");
 }
 
-void read_stored(std::vector<Column>& columns) {
-  for (auto& column : columns)
+void read_stored(std::vector<Column>& columns, const Cluster* cluster) {
+  for (auto& column : columns) {
+    if (cluster) {
+      exchange_shards(*cluster, *column.store, column.shards);
+      continue;
+    }
     for (std::int64_t shard = 0; shard < column.store->shards(); ++shard)
       if (!column.has(shard))
         column.shards[static_cast<std::size_t>(shard)] = column.store->read(shard);
+  }
 }
 
 /// Shards that some column lacks.
@@ -99,13 +106,19 @@ bool has_logits(TargetModel& model, const DataSet& data) {
   return model.forward(image, {}, true).logits.defined();
 }
 
-/// Computes and stores the missing shards; returns the number of images run.
+/// Computes and stores the missing shards, in a cluster each rank a share of them; returns the
+/// number of images run.
 std::int64_t compute_missing(TargetModel& model, const std::shared_ptr<const DataSet>& data,
                              const ActivationRequest& request, const PluginContext& context,
                              std::int64_t batch, std::vector<Column>& columns) {
-  const auto missing = missing_shards(columns);
+  auto missing = missing_shards(columns);
   if (missing.empty()) return 0;
+  const auto* const cluster = ability<Cluster>(context);
   const RowStore& shape = *columns.front().store;
+  std::int64_t total = 0;
+  for (const auto shard : missing) total += shape.end(shard) - shape.begin(shard);
+  const Share share = share_of(static_cast<std::int64_t>(missing.size()), 1, cluster);
+  missing = {missing.begin() + share.begin, missing.begin() + share.end};
   Rows rows;
   for (const auto shard : missing)
     for (std::int64_t row = shape.begin(shard); row < shape.end(shard); ++row) rows.push_back(row);
@@ -113,8 +126,7 @@ std::int64_t compute_missing(TargetModel& model, const std::shared_ptr<const Dat
   const RunSettings& run = context.run();
   BatchLoader loader(data, rows, model.preprocess(),
                      {batch, run.threads, batches_ahead(run.device, run.threads)});
-  const auto progress =
-      context.progress("activations", static_cast<std::int64_t>(rows.size()), "images");
+  const auto progress = context.progress("activations", total, "images");
   for (const auto shard : missing) {
     std::vector<std::vector<torch::Tensor>> parts(columns.size());
     // Shards are whole batches, so that none straddles two of them.
@@ -123,7 +135,7 @@ std::int64_t compute_missing(TargetModel& model, const std::shared_ptr<const Dat
       const auto loaded = loader.next();
       run_batch(model, *data, request, columns, shard, row, loaded.images, parts);
       row += loaded.images.size(0);
-      progress->advance(loaded.images.size(0));
+      progress->advance(loaded.images.size(0) * ranks_of(cluster));
     }
     for (std::size_t i = 0; i < columns.size(); ++i) {
       if (parts[i].empty()) continue;
@@ -132,7 +144,8 @@ std::int64_t compute_missing(TargetModel& model, const std::shared_ptr<const Dat
       columns[i].shards[static_cast<std::size_t>(shard)] = std::move(values);
     }
   }
-  return static_cast<std::int64_t>(rows.size());
+  if (cluster) read_stored(columns, cluster);
+  return total;
 }
 
 }  // namespace
@@ -163,7 +176,8 @@ Activations extract_activations(TargetModel& model, const std::shared_ptr<const 
   }
   if (columns.empty()) return {};
 
-  read_stored(columns);
+  const auto* const cluster = ability<Cluster>(context);
+  read_stored(columns, cluster);
   const auto incomplete = [](const Column& column) {
     return std::any_of(column.shards.begin(), column.shards.end(),
                        [](const torch::Tensor& shard) { return !shard.defined(); });
@@ -181,8 +195,10 @@ Activations extract_activations(TargetModel& model, const std::shared_ptr<const 
               [](const RowStore* a, const RowStore* b) { return a->id() < b->id(); });
     const auto same = [](const RowStore* a, const RowStore* b) { return a->id() == b->id(); };
     stores.erase(std::unique(stores.begin(), stores.end(), same), stores.end());
-    for (auto* store : stores) store->lock(context);
-    read_stored(columns);
+    // One rank keeps other runs out for all.
+    if (!cluster || cluster->rank() == 0)
+      for (auto* store : stores) store->lock(context);
+    read_stored(columns, cluster);
   }
   Activations result;
   result.computed = compute_missing(model, data, request, context, batch, columns);

@@ -8,8 +8,11 @@
 #include <cstring>
 #include <thread>
 
+#include "linex/ability.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/byte_stream.hpp"
 #include "toolkit/base/files.hpp"
+#include "toolkit/base/share.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -149,35 +152,83 @@ void RowStore::lock(const PluginContext& context) {
   }
 }
 
+void exchange_shards(const Cluster& cluster, const RowStore& store,
+                     std::vector<torch::Tensor>& shards) {
+  cluster.barrier();  // what others wrote is there now
+  std::string here;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    if (!shards[i].defined()) shards[i] = store.read(static_cast<std::int64_t>(i));
+    here += shards[i].defined() ? '1' : '0';
+  }
+  const std::vector<std::string> everywhere = cluster.gather(here);
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    int giver = -1, lacking = 0;
+    for (int rank = cluster.size() - 1; rank >= 0; --rank)
+      if (everywhere[static_cast<std::size_t>(rank)][i] == '1')
+        giver = rank;
+      else
+        ++lacking;
+    if (giver < 0 || lacking == 0) continue;
+    ByteWriter sent;
+    if (giver == cluster.rank()) {
+      const torch::Tensor values = shards[i].contiguous();
+      sent.put(values.size(1));
+      sent.put(std::string(static_cast<const char*>(values.data_ptr()), values.nbytes()));
+    }
+    std::string bytes = sent.bytes();
+    cluster.broadcast(bytes, giver);
+    if (shards[i].defined()) continue;
+    ByteReader reader(bytes);
+    std::int64_t columns = 0;
+    std::string values;
+    reader.take(columns);
+    reader.take(values);
+    const std::int64_t index = static_cast<std::int64_t>(i);
+    shards[i] = torch::empty({store.end(index) - store.begin(index), columns});
+    if (shards[i].nbytes() != values.size())
+      throw std::logic_error("a rank sent rows of another size");
+    std::memcpy(shards[i].data_ptr(), values.data(), values.size());
+  }
+}
+
 torch::Tensor stored_rows(const RowStoreOptions& options, const PluginContext& context,
                           const std::string& title, const std::string& unit,
                           const std::function<torch::Tensor(std::int64_t, std::int64_t)>& compute) {
+  const auto* const cluster = ability<Cluster>(context);
   RowStore store(options, context.log());
   std::vector<torch::Tensor> parts(static_cast<std::size_t>(store.shards()));
-  std::int64_t missing = 0;
+  std::vector<std::int64_t> missing;
   const auto read_missing = [&] {
-    missing = 0;
+    missing.clear();
+    if (cluster) exchange_shards(*cluster, store, parts);
     for (std::int64_t shard = 0; shard < store.shards(); ++shard) {
       auto& part = parts[static_cast<std::size_t>(shard)];
-      if (!part.defined()) part = store.read(shard);
-      if (!part.defined()) missing += store.end(shard) - store.begin(shard);
+      if (!part.defined() && !cluster) part = store.read(shard);
+      if (!part.defined()) missing.push_back(shard);
     }
   };
   read_missing();
-  if (missing > 0) {
-    store.lock(context);
+  if (!missing.empty()) {
+    // One rank keeps other runs out for all: the lock is of a file, and theirs may be the same.
+    if (!cluster || cluster->rank() == 0) store.lock(context);
     read_missing();  // another run may have filled it meanwhile
   }
-  if (missing > 0) {
-    const auto progress = context.progress(title, missing, unit);
-    for (std::int64_t shard = 0; shard < store.shards(); ++shard) {
+  if (!missing.empty()) {
+    const std::int64_t total = static_cast<std::int64_t>(missing.size());
+    const auto rows_of = [&](std::int64_t shard) { return store.end(shard) - store.begin(shard); };
+    std::int64_t rows = 0;
+    for (const std::int64_t shard : missing) rows += rows_of(shard);
+    const auto progress = context.progress(title, rows, unit);
+    const Share share = share_of(total, 1, cluster);
+    for (std::int64_t i = share.begin; i < share.end; ++i) {
+      const std::int64_t shard = missing[static_cast<std::size_t>(i)];
       auto& part = parts[static_cast<std::size_t>(shard)];
-      if (part.defined()) continue;
       check_cancelled(context);
       part = store.rounded(compute(store.begin(shard), store.end(shard)));
       store.write(shard, part);
-      progress->advance(store.end(shard) - store.begin(shard));
+      progress->advance(rows_of(shard) * ranks_of(cluster));
     }
+    if (cluster) exchange_shards(*cluster, store, parts);
   }
   return parts.empty() ? torch::empty({0, 0}) : torch::cat(parts);
 }

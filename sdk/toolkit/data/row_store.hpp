@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "linex/cluster.hpp"
 #include "linex/context.hpp"
 
 namespace linex {
@@ -63,8 +64,15 @@ class RowStore {
   int lock_ = -1;
 };
 
+/// Shards of one matrix, of which every rank of a cluster may have others: each rank ends with all
+/// that any has. Collective. `shards` hold float32 or are undefined; what a rank lacks it first
+/// looks for in `store`, which others may fill, and is else sent what lacks on any rank.
+void exchange_shards(const Cluster& cluster, const RowStore& store,
+                     std::vector<torch::Tensor>& shards);
+
 /// A whole (rows, columns) float32 matrix through a store: compute(begin, end) gives the rows that
-/// are missing. Runs in order of rows; shows `title` as progress when anything is computed.
+/// are missing. Runs in order of rows; shows `title` as progress when anything is computed. In a
+/// cluster each rank computes a share of what is missing.
 torch::Tensor stored_rows(const RowStoreOptions& options, const PluginContext& context,
                           const std::string& title, const std::string& unit,
                           const std::function<torch::Tensor(std::int64_t, std::int64_t)>& compute);

@@ -13,6 +13,7 @@
 #include "toolkit/base/mojibake.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/explanations/broden_label.hpp"
+#include "toolkit/explanations/simulate.hpp"
 
 namespace linex {
 
@@ -75,6 +76,10 @@ bool has_interval(const ScoreColumn& score) {
          score.high.size() == score.value.size();
 }
 
+bool bends(const Explanation& explanation) {
+  return link_of(explanation).kind != Link::Kind::identity;
+}
+
 }  // namespace
 
 void write_explanations(const std::filesystem::path& path, const ExplanationFile& file) {
@@ -87,6 +92,8 @@ void write_explanations(const std::filesystem::path& path, const ExplanationFile
     header.push_back("weight" + std::to_string(i));
     header.push_back("concept" + std::to_string(i));
   }
+  const bool links = std::any_of(file.explanations.begin(), file.explanations.end(), bends);
+  if (links) header.push_back("link");
   header.push_back("bias");
   for (const auto& score : file.scores) {
     header.push_back(score.name);
@@ -106,6 +113,7 @@ void write_explanations(const std::filesystem::path& path, const ExplanationFile
       cells.push_back(i < terms.size() ? format_number(terms[i].weight) : "");
       cells.push_back(i < terms.size() ? terms[i].concept_name : "");
     }
+    if (links) cells.push_back(to_text(link_of(explanation)));
     cells.push_back(terms.empty() ? "" : format_number(explanation.bias));
     Status status = explanation.status;
     for (const auto& score : file.scores) {
@@ -125,8 +133,8 @@ void write_explanations(const std::filesystem::path& path, const ExplanationFile
 namespace {
 
 /// Where the columns of a file are.
-struct Columns {
-  int unit, layer, bias, val, description, status, label;
+struct FileColumns {
+  int unit, layer, bias, val, description, status, label, link;
   std::vector<Slot> slots;
   std::vector<int> scores;
 };
@@ -163,17 +171,13 @@ std::vector<Slot> find_slots(const CsvTable& table, const std::filesystem::path&
   }
 }
 
-Columns find_columns(const CsvTable& table, const std::filesystem::path& path,
-                     ExplanationLayout& layout) {
-  Columns columns{table.column("unit"),
-                  table.column("layer"),
-                  table.column("bias"),
-                  table.column("val correlation"),
-                  table.column("description"),
-                  table.column("status"),
-                  table.column("label"),
-                  find_slots(table, path),
-                  {}};
+FileColumns find_columns(const CsvTable& table, const std::filesystem::path& path,
+                         ExplanationLayout& layout) {
+  FileColumns columns{table.column("unit"),        table.column("layer"),
+                      table.column("bias"),        table.column("val correlation"),
+                      table.column("description"), table.column("status"),
+                      table.column("label"),       table.column("link"),
+                      find_slots(table, path),     {}};
   if (columns.unit < 0)
     throw input_error("cannot read " + path.string() + ": it has no column 'unit'" +
                       did_you_mean("unit", table.header));
@@ -206,7 +210,7 @@ std::set<std::string> labels_besides_scenes(const CsvTable& table) {
   return names;
 }
 
-void add_terms(const Columns& columns, const std::vector<std::string>& row,
+void add_terms(const FileColumns& columns, const std::vector<std::string>& row,
                const std::function<Cell(int)>& cell, const ReadOptions& options,
                const std::set<std::string>& labels, Explanation& explanation) {
   const auto add = [&](const std::string& name, double weight) {
@@ -238,7 +242,7 @@ ExplanationTable read_explanation_table(const std::filesystem::path& path,
   for (auto& row : table.rows)
     for (auto& cell : row)
       if (!is_utf8(cell)) cell = decode_text(cell);
-  const Columns columns = find_columns(table, path, result.layout);
+  const FileColumns columns = find_columns(table, path, result.layout);
   const bool tally = result.layout == ExplanationLayout::tally;
   const std::set<std::string> labels =
       tally ? labels_besides_scenes(table) : std::set<std::string>();
@@ -260,6 +264,14 @@ ExplanationTable read_explanation_table(const std::filesystem::path& path,
     }
     if (columns.status >= 0) explanation.status = cell(columns.status).status();
     add_terms(columns, table.rows[row], cell, options, labels, explanation);
+    if (columns.link >= 0 && result.layout == ExplanationLayout::linear &&
+        !explanation.terms.empty()) {
+      explanation.text = cell(columns.link).text();
+      if (!link_from_text(explanation.text))
+        throw cell(columns.link)
+            .error("'" + printable(explanation.text) +
+                   "' is no link; one is relu, softplus(SCALE) or nothing");
+    }
     if (explanation.terms.empty() && explanation.status == Status::ok)
       explanation.status = Status::empty;
     for (std::size_t s = 0; s < columns.scores.size(); ++s) {

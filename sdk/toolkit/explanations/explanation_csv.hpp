@@ -21,7 +21,8 @@ struct ExplanationFile {
 };
 
 /// Writes `layer,unit,val correlation,weight0,concept0,…,bias`, the score columns and a last column
-/// `status`; RFC 4180 quoting, unused slots empty. A text stands as concept0 with weight 1. Atomic.
+/// `status`; RFC 4180 quoting, unused slots empty. A text stands as concept0 with weight 1. Before
+/// `bias`, where any explanation has one, its `link` (toolkit/math/link.hpp). Atomic.
 void write_explanations(const std::filesystem::path& path, const ExplanationFile& file);
 
 /// How a file says what a unit stands for.

@@ -3,11 +3,14 @@
 #include <cmath>
 
 #include "toolkit/base/text.hpp"
+#include "toolkit/explanations/simulate.hpp"
 
 namespace linex {
 
 std::string in_words(const Explanation& explanation) {
-  if (!explanation.text.empty()) return explanation.text;
+  const Link link = link_of(explanation);
+  const bool bent = link.kind != Link::Kind::identity;
+  if (!explanation.text.empty() && !bent) return explanation.text;
   if (explanation.terms.empty()) return "";
   std::string text;
   for (const auto& term : explanation.terms) {
@@ -17,7 +20,9 @@ std::string in_words(const Explanation& explanation) {
       text += term.weight < 0 ? " - " : " + ";
     text += significant(std::fabs(term.weight)) + "·" + term.concept_name;
   }
-  return text + (explanation.bias < 0 ? " - " : " + ") + significant(std::fabs(explanation.bias));
+  text += (explanation.bias < 0 ? " - " : " + ") + significant(std::fabs(explanation.bias));
+  if (!bent) return text;
+  return (link.kind == Link::Kind::relu ? "relu(" : "softplus(") + text + ")";
 }
 
 }  // namespace linex

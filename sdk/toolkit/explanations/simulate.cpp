@@ -6,13 +6,20 @@
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/explanations/concept_texts.hpp"
 
 namespace linex {
+
+Link link_of(const Explanation& explanation) {
+  if (explanation.terms.empty()) return {};
+  return link_from_text(explanation.text).value_or(Link{});
+}
 
 Simulation::Simulation(const std::vector<Explanation>& explanations, ConceptLabeler& simulator)
     : status_(explanations.size(), Status::ok),
       unknown_(explanations.size()),
       columns_(explanations.size()) {
+  ConceptTexts meaning(simulator);
   std::vector<std::string> texts;
   std::unordered_map<std::string, std::int64_t> column_of;  // -1: the simulator does not know it
   const auto column = [&](const std::string& text) {
@@ -21,7 +28,7 @@ Simulation::Simulation(const std::vector<Explanation>& explanations, ConceptLabe
     std::int64_t index = -1;
     // Simulators have no blanks around their names; a file may.
     for (const std::string& known : {text, trim(text)})
-      if (index < 0 && simulator.knows(known)) {
+      if (index < 0 && meaning.knows(known)) {
         index = static_cast<std::int64_t>(texts.size());
         texts.push_back(known);
       }
@@ -42,6 +49,7 @@ Simulation::Simulation(const std::vector<Explanation>& explanations, ConceptLabe
       continue;
     }
     columns_[i].bias = explanation.bias;
+    columns_[i].link = link_of(explanation);
     for (const auto& term : terms) {
       const std::int64_t index = column(term.concept_name);
       if (index < 0) {
@@ -52,7 +60,7 @@ Simulation::Simulation(const std::vector<Explanation>& explanations, ConceptLabe
       columns_[i].terms.emplace_back(index, term.weight);
     }
   }
-  if (!texts.empty()) presence_ = simulator.presence_of(texts);
+  if (!texts.empty()) presence_ = meaning.presence_of(texts);
 }
 
 torch::Tensor Simulation::predict(const Rows& rows, int threads, std::int64_t memory_bytes) const {
@@ -96,7 +104,7 @@ torch::Tensor Simulation::predict(const Rows& rows, std::size_t begin_unit, std:
         double sum = column.bias;
         for (const auto& [index, weight] : column.terms)
           sum += weight * p[place_of[static_cast<std::size_t>(index)]];
-        row[j] = static_cast<float>(sum);
+        row[j] = static_cast<float>(column.link(sum));
       }
     }
   });

@@ -10,11 +10,17 @@
 #include "linex/context.hpp"
 #include "linex/data.hpp"
 #include "linex/labeler.hpp"
+#include "toolkit/math/link.hpp"
 
 namespace linex {
 
+/// The link of a linear explanation: what its `text` names beside its terms; the identity where it
+/// names none.
+Link link_of(const Explanation& explanation);
+
 /// Predicts activations of many units at once. Σ weight·presence(concept) + bias for a linear
-/// explanation, presence(text) for a sentence. Concepts shared by units are looked up once.
+/// explanation, through its link where it has one (link_of), presence(text) for a sentence.
+/// Concepts may be formulas (concept_texts.hpp); what units share is looked up once.
 class Simulation {
  public:
   /// `simulator` is attached to the data and outlives this object.
@@ -36,6 +42,7 @@ class Simulation {
   struct Column {
     std::vector<std::pair<std::int64_t, double>> terms;  // (column of presence_, weight)
     double bias = 0;
+    Link link;
   };
   std::vector<Status> status_;
   std::vector<std::string> unknown_;

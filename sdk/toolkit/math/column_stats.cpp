@@ -1,29 +1,42 @@
 #include "toolkit/math/column_stats.hpp"
 
 #include <array>
+#include <cstring>
 #include <limits>
+#include <stdexcept>
+#include <string>
 
 #include "toolkit/base/parallel.hpp"
+#include "toolkit/base/share.hpp"
 
 namespace linex {
 
 namespace {
 
-// Rows for every thread to read; as few as stay near the cores where rows are long.
+// Rows for every thread to read; as few as stay near the cores where rows are long. Multiples of
+// kLeastRows, so that presence that is computed is computed for the same rows together.
 constexpr std::int64_t kTileRows = 2048, kLeastRows = 256, kTileValues = std::int64_t{1} << 24;
+// What ranks send each other is that many times the result at most.
+constexpr std::int64_t kShards = 256;
 constexpr std::int64_t kColsPerTask = 256;
 constexpr int kTop = 5;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
-/// Running sums of one column. Values are taken relative to the column's first one, so a constant
+/// Running sums of all columns. Values are taken relative to the column's first one, so a constant
 /// column has a variance of exactly zero whatever its value.
 struct Running {
   std::vector<float> first, low, high;
   std::vector<double> sum, square;
   std::array<std::vector<float>, kTop> top;  // descending
 
-  explicit Running(std::size_t cols)
-      : first(cols), low(cols, -kLowest), high(cols, kLowest), sum(cols), square(cols) {
+  explicit Running(std::vector<float> first_row) : first(std::move(first_row)) { clear(); }
+
+  void clear() {
+    const std::size_t cols = first.size();
+    low.assign(cols, -kLowest);
+    high.assign(cols, kLowest);
+    sum.assign(cols, 0);
+    square.assign(cols, 0);
     top.fill(std::vector<float>(cols, kLowest));
   }
 
@@ -47,30 +60,81 @@ struct Running {
     for (std::size_t j = begin; j < end; ++j)
       if (row[j] > top[kTop - 1][j]) keep_top(j, row[j]);
   }
+
+  /// Appends later rows.
+  void add(const Running& later) {
+    for (std::size_t j = 0; j < first.size(); ++j) {
+      sum[j] += later.sum[j];
+      square[j] += later.square[j];
+      low[j] = std::min(low[j], later.low[j]);
+      high[j] = std::max(high[j], later.high[j]);
+      for (const auto& place : later.top) keep_top(j, place[j]);
+    }
+  }
+
+  /// Everything but the first row, as bytes; and back, from their position `at`.
+  void append_to(std::string& bytes) const {
+    const auto append = [&](const auto& values) {
+      bytes.append(reinterpret_cast<const char*>(values.data()), sizeof values[0] * values.size());
+    };
+    append(sum), append(square), append(low), append(high);
+    for (const auto& place : top) append(place);
+  }
+  void take_from(const std::string& bytes, std::size_t& at) {
+    const auto take = [&](auto& values) {
+      const std::size_t size = sizeof values[0] * values.size();
+      if (bytes.size() - at < size) throw std::logic_error("column_stats: a rank sent too little");
+      std::memcpy(values.data(), bytes.data() + at, size);
+      at += size;
+    };
+    take(sum), take(square), take(low), take(high);
+    for (auto& place : top) take(place);
+  }
 };
 
 }  // namespace
 
-ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads, const Tick& tick) {
+ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads, const Tick& tick,
+                         const Cluster* cluster) {
   const std::int64_t n = static_cast<std::int64_t>(rows.size()), cols = source.cols;
-  Running running(static_cast<std::size_t>(cols));
   const std::int64_t tile_rows =
-      std::clamp(kTileValues / std::max<std::int64_t>(cols, 1), kLeastRows, kTileRows);
+      std::clamp(kTileValues / std::max<std::int64_t>(cols, 1), kLeastRows, kTileRows) /
+      kLeastRows * kLeastRows;
+  const std::int64_t tiles = (n + tile_rows - 1) / tile_rows;
+  const std::int64_t shard_rows =
+      tile_rows * std::max<std::int64_t>(1, (tiles + kShards - 1) / kShards);
+  const Share share = share_of(n, shard_rows, cluster);
+
+  std::vector<float> first(static_cast<std::size_t>(cols));
+  if (n > 0) read_tile(source, rows, 0, 1, 1, first.data());
+  Running running(first), shard(std::move(first));
+  std::string of_shards;  // those of this rank
   std::vector<float> tile(static_cast<std::size_t>(std::min(n, tile_rows) * cols));
-  for (std::int64_t begin = 0; begin < n; begin += tile_rows) {
+  for (std::int64_t begin = share.begin; begin < share.end; begin += tile_rows) {
     const std::int64_t count = std::min(tile_rows, n - begin);
     read_tile(source, rows, begin, count, threads, tile.data());
-    if (begin == 0) std::copy_n(tile.begin(), cols, running.first.begin());
     parallel_for((cols + kColsPerTask - 1) / kColsPerTask, threads_for(count * cols * 8, threads),
                  [&](std::int64_t task) {
-                   const std::int64_t first = task * kColsPerTask,
-                                      last = std::min(cols, first + kColsPerTask);
+                   const std::int64_t first_col = task * kColsPerTask,
+                                      last = std::min(cols, first_col + kColsPerTask);
                    for (std::int64_t i = 0; i < count; ++i)
-                     running.add(tile.data() + i * cols, static_cast<std::size_t>(first),
-                                 static_cast<std::size_t>(last));
+                     shard.add(tile.data() + i * cols, static_cast<std::size_t>(first_col),
+                               static_cast<std::size_t>(last));
                  });
-    if (tick) tick(count);
+    if (tick) tick(count * ranks_of(cluster));
+    if ((begin + count) % shard_rows != 0 && begin + count < n) continue;
+    if (cluster)
+      shard.append_to(of_shards);
+    else
+      running.add(shard);
+    shard.clear();
   }
+  if (cluster)
+    for (const std::string& bytes : cluster->gather(of_shards))
+      for (std::size_t at = 0; at < bytes.size();) {
+        shard.take_from(bytes, at);
+        running.add(shard);
+      }
 
   ColumnStats stats;
   stats.rows = n;
@@ -89,6 +153,26 @@ ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads,
     stats.top_mean.push_back(places ? top / places : 0.0);
   }
   return stats;
+}
+
+ColumnReach around_mean(const ColumnStats& stats) {
+  ColumnReach columns{stats.mean, {}};
+  const double n = static_cast<double>(stats.rows);
+  for (std::size_t j = 0; j < stats.mean.size(); ++j) {
+    // Shifts and shifted values are rounded to float32.
+    const double size = std::max(std::fabs(static_cast<double>(stats.low[j])),
+                                 std::fabs(static_cast<double>(stats.high[j])));
+    columns.reach.push_back(1.001 * stats.std[j] * std::sqrt(n) + size * std::sqrt(n) * 2e-7);
+  }
+  return columns;
+}
+
+ColumnReach around_zero(const ColumnStats& stats) {
+  ColumnReach columns{std::vector<double>(stats.mean.size()), {}};
+  const double n = static_cast<double>(stats.rows);
+  for (std::size_t j = 0; j < stats.mean.size(); ++j)
+    columns.reach.push_back(1.001 * std::sqrt(n) * std::hypot(stats.std[j], stats.mean[j]));
+  return columns;
 }
 
 bool varies(float low, float high) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "linex/cluster.hpp"
 #include "toolkit/math/row_source.hpp"
 
 namespace linex {
@@ -21,10 +22,21 @@ struct ColumnStats {
   std::vector<float> low, high;  ///< smallest and largest value
 };
 
-/// Reads `rows` of `source` once. Same bytes for any `threads`. Throws Error(input) naming row and
-/// column of a value that is not finite.
+/// Reads `rows` of `source` once; in a cluster each rank its share, and all end with the same. Same
+/// bytes for any `threads` and any number of ranks: sums are those of fixed shards of rows, added
+/// in their order. Throws Error(input) naming row and column of a value that is not finite.
 ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads,
-                         const Tick& tick = {});
+                         const Tick& tick = {}, const Cluster* cluster = nullptr);
+
+/// Where columns lie: values are taken relative to `shift`, and the sum over the rows of their
+/// squares is then at most reach².
+struct ColumnReach {
+  std::vector<double> shift, reach;
+};
+/// Around the means, over the rows of `stats` or any part of them.
+ColumnReach around_mean(const ColumnStats& stats);
+/// Around 0, likewise.
+ColumnReach around_zero(const ColumnStats& stats);
 
 /// Whether values between `low` and `high` differ by more than float rounding at their own size.
 /// The one meaning of a dead unit, whatever its network's scale: one that does not vary over all

@@ -87,6 +87,27 @@ LINEX_WIDE void add_to(const float* values, std::int64_t n, double* sum) {
   for (std::int64_t i = 0; i < n; ++i) sum[i] += static_cast<double>(values[i]);
 }
 
+LINEX_WIDE void add_on_grid(const float* values, std::int64_t n, double row, const double* col,
+                            double* sum) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < n; ++j)
+    sum[j] += on_grid(static_cast<double>(values[j]), row * col[j]);
+}
+
+LINEX_WIDE void add_scaled_on_grid(const float* values, double scale, std::int64_t n, double row,
+                                   const double* col, double* sum) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < n; ++j)
+    sum[j] += on_grid(scale * static_cast<double>(values[j]), row * col[j]);
+}
+
+double power_of_two(double value) {
+  if (!(value > 0)) return 0;
+  int exponent = 0;
+  const double fraction = std::frexp(value, &exponent);  // in [0.5, 1)
+  return std::ldexp(1.0, fraction == 0.5 ? exponent - 1 : exponent);
+}
+
 LINEX_WIDE double steepest_of(const double* values, std::int64_t n, bool is_signed) {
   double best = 0;
   if (is_signed) {

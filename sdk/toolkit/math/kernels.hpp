@@ -12,6 +12,20 @@ void subtract_scaled(const double* row, double scale, std::int64_t n, double* ou
 /// sum[i] += values[i] for i in [0, n).
 void add_to(const float* values, std::int64_t n, double* sum);
 
+/// The same of a row of values that are rounded to multiples of 2^-52·row·col[j] before, powers of
+/// two. Additions are exact, and their order does not matter, as long as |sum[j]| ≤ row·col[j].
+void add_on_grid(const float* values, std::int64_t n, double row, const double* col, double* sum);
+/// The same of scale·values; `scale` is a float32 value, so that products are exact.
+void add_scaled_on_grid(const float* values, double scale, std::int64_t n, double row,
+                        const double* col, double* sum);
+/// `value` on that grid: 2^-52·reach, a power of two.
+inline double on_grid(double value, double reach) {
+  const double magic = 1.5 * reach;  // its last bit is the grid
+  return (value + magic) - magic;
+}
+/// Least power of two that is at least `value`; 0 for 0.
+double power_of_two(double value);
+
 /// Largest |values[j]| (or values[j] when `is_signed`) over [0, n), at least 0.
 double steepest_of(const double* values, std::int64_t n, bool is_signed);
 

@@ -6,7 +6,10 @@
 #include "linex/error.hpp"
 #include "toolkit/base/huge_pages.hpp"
 #include "toolkit/base/parallel.hpp"
+#include "toolkit/base/share.hpp"
+#include "toolkit/math/kernels.hpp"
 #include "toolkit/math/product_sum.hpp"
+#include "toolkit/math/sparse_columns.hpp"
 
 namespace linex {
 
@@ -18,14 +21,23 @@ constexpr std::int64_t kUnitsPerTask = 128;
 /// Tiles of one source, centred by a float32 shift, with sums of what is left.
 class CentredTiles {
  public:
-  CentredTiles(const RowSource& source, const std::vector<double>& shift, std::int64_t tile_rows)
+  /// Of at most `tile_rows` rows each, out of `total`.
+  CentredTiles(const RowSource& source, const ColumnReach& reach, std::int64_t tile_rows,
+               std::int64_t total)
       : source_(source),
-        shift_(shift.begin(), shift.end()),
+        shift_(reach.shift.begin(), reach.shift.end()),
         values_(empty_on_huge_pages({tile_rows, source.cols}, at::kFloat)),
-        sum_(shift.size()),
-        square_(shift.size()) {}
+        sum_(shift_.size()),
+        square_(shift_.size()) {
+    for (const double value : reach.reach) {
+      limit_.push_back(value * value);
+      sum_grid_.push_back(power_of_two(value * std::sqrt(static_cast<double>(total)) * 1.001));
+      square_grid_.push_back(power_of_two(value * value * 1.001));
+    }
+  }
 
-  /// Centred rows[begin, begin + n), (n × cols); valid until the next call.
+  /// Centred rows[begin, begin + n), (n × cols); valid until the next call. `begin` is a multiple
+  /// of kRowsPerTask.
   torch::Tensor read(const Rows& rows, std::int64_t begin, std::int64_t n, int threads) {
     const std::int64_t cols = source_.cols, tasks = (n + kRowsPerTask - 1) / kRowsPerTask;
     float* const values = values_.data_ptr<float>();
@@ -47,13 +59,26 @@ class CentredTiles {
     });
     for (std::int64_t task = 0; task < tasks; ++task)
       for (std::int64_t j = 0; j < cols; ++j) {
-        sum_[static_cast<std::size_t>(j)] += partial_[2 * task * cols + j];
-        square_[static_cast<std::size_t>(j)] += partial_[(2 * task + 1) * cols + j];
+        const std::size_t column = static_cast<std::size_t>(j);
+        sum_[column] += on_grid(partial_[2 * task * cols + j], sum_grid_[column]);
+        square_[column] += on_grid(partial_[(2 * task + 1) * cols + j], square_grid_[column]);
       }
     return values_.narrow(0, 0, n);
   }
 
-  /// After the last tile.
+  /// After the last tile: sums become those over all ranks, and are held against the reach.
+  void finish(const Cluster* cluster) {
+    if (cluster) {
+      cluster->sum(sum_.data(), static_cast<std::int64_t>(sum_.size()));
+      cluster->sum(square_.data(), static_cast<std::int64_t>(square_.size()));
+    }
+    for (std::size_t j = 0; j < square_.size(); ++j)
+      if (square_[j] > limit_[j] * 1.001)
+        throw std::logic_error(source_.name + ": " +
+                               source_.column_name(static_cast<std::int64_t>(j)) +
+                               " lies further from its shift than was said");
+  }
+  /// No tile follows.
   void drop_values() { values_ = torch::Tensor(); }
 
   /// Mean of the centred values; what the shift left over.
@@ -79,19 +104,59 @@ class CentredTiles {
   std::vector<float> shift_;
   torch::Tensor values_;
   std::vector<double> sum_, square_, partial_;
+  std::vector<double> limit_, sum_grid_, square_grid_;
 };
 
-std::int64_t rows_per_tile(const MomentOptions& options, std::int64_t cols, std::size_t rows) {
-  const std::int64_t affordable = options.memory_bytes / 4 / (4 * std::max<std::int64_t>(1, cols));
-  return std::max<std::int64_t>(1,
-                                std::min({options.tile_rows, std::max<std::int64_t>(affordable, 64),
-                                          static_cast<std::int64_t>(rows)}));
+/// Rows a float32 product may span, a power of two: products are cut there whatever the tiles are.
+/// Rounding of a product grows with √depth and averages out over n/depth of them; a small problem
+/// can afford shallow ones, and a wide one no others: a tile holds one product at least.
+std::int64_t depth_for(std::int64_t rows, std::int64_t cols) {
+  constexpr std::int64_t kLeast = 32, kMost = 4096, kTileValues = std::int64_t{1} << 26;
+  std::int64_t depth = kLeast;
+  while (depth < kMost && depth * 32 <= rows && depth * 2 * cols <= kTileValues) depth *= 2;
+  return depth;
 }
 
-/// Rows a float32 product may span. Rounding of a product grows with √depth and averages out over
-/// n/depth of them; a small problem can afford shallow ones.
-std::int64_t depth_for(std::int64_t rows) {
-  return std::max<std::int64_t>(32, std::min<std::int64_t>(4096, rows / 16));
+/// How the rows are cut: `tile` rows at a time, of which a rank's share begins and ends at
+/// multiples of `grain`. Presence that is computed is computed for the same rows together:
+/// read_tile() asks for kGrain of them.
+struct Cuts {
+  std::int64_t depth = 0, grain = 0, tile = 0;
+};
+Cuts cuts_for(const MomentOptions& options, std::int64_t cols, std::int64_t rows) {
+  constexpr std::int64_t kGrain = 256;
+  Cuts cuts;
+  cuts.depth = depth_for(rows, cols);
+  cuts.grain = std::max(cuts.depth, kGrain);
+  const std::int64_t affordable = options.memory_bytes / 4 / (4 * std::max<std::int64_t>(1, cols));
+  const std::int64_t wanted = std::min(options.tile_rows, affordable);
+  cuts.tile = std::max(cuts.grain, wanted / cuts.grain * cuts.grain);
+  return cuts;
+}
+
+/// Rows of a tile that are multiplied in one way.
+struct RowRun {
+  std::int64_t begin = 0, rows = 0;
+  bool by_value = false;
+  SparseColumns values;  ///< where by_value
+};
+/// Each `depth` rows are decided upon by themselves, so that tiles do not matter.
+std::vector<RowRun> runs_of(const torch::Tensor& tile, std::int64_t depth,
+                            const MomentOptions& options) {
+  const float* const values = tile.data_ptr<float>();
+  const std::int64_t total = tile.size(0), cols = tile.size(1);
+  std::vector<RowRun> runs;
+  for (std::int64_t begin = 0; begin < total; begin += depth) {
+    const std::int64_t rows = std::min(depth, total - begin);
+    const bool by_value = options.device == "cpu" &&
+                          mostly_zeros(values + begin * cols, rows * cols, options.threads);
+    if (runs.empty() || runs.back().by_value != by_value) runs.push_back({begin, 0, by_value, {}});
+    runs.back().rows += rows;
+  }
+  for (RowRun& run : runs)
+    if (run.by_value)
+      run.values = sparse_columns(values + run.begin * cols, run.rows, cols, options.threads);
+  return runs;
 }
 
 void check_rows(const Rows& rows) {
@@ -111,31 +176,41 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
   check_rows(rows);
   const std::int64_t concepts = input.presence.cols, units = input.activations.cols;
   const std::int64_t total = static_cast<std::int64_t>(rows.size());
-  const std::int64_t tile_rows = rows_per_tile(options, concepts + units, rows.size());
-  const std::int64_t depth = depth_for(total);
-  CentredTiles presence(input.presence, input.presence_shift, tile_rows);
-  CentredTiles activations(input.activations, input.activation_shift, tile_rows);
-  ProductSum gram(options.gram ? concepts : 0, concepts, true, options.block, depth);
-  ProductSum cross(units, concepts, false, options.block, depth);
+  const Cuts cuts = cuts_for(options, concepts + units, total);
+  const Share share = share_of(total, cuts.grain, options.cluster);
+  const std::int64_t room = std::min(cuts.tile, std::max<std::int64_t>(share.size(), 1));
+  CentredTiles presence(input.presence, input.presence_reach, room, total);
+  CentredTiles activations(input.activations, input.activation_reach, room, total);
+  ProductSum gram(options.gram ? concepts : 0, concepts, true, options.block, cuts.depth);
+  ProductSum cross(units, concepts, false, options.block, cuts.depth);
+  gram.set_grid({input.presence_reach.reach, input.presence_reach.reach});
+  cross.set_grid({input.activation_reach.reach, input.presence_reach.reach});
 
-  for (std::int64_t begin = 0; begin < total; begin += tile_rows) {
-    const std::int64_t n = std::min(tile_rows, total - begin);
+  for (std::int64_t begin = share.begin; begin < share.end; begin += cuts.tile) {
+    const std::int64_t n = std::min(cuts.tile, share.end - begin);
     const torch::Tensor p = presence.read(rows, begin, n, options.threads).to(options.device);
     torch::Tensor a = activations.read(rows, begin, n, options.threads);
-    const bool by_value =
-        options.device == "cpu" && mostly_zeros(a.data_ptr<float>(), n * units, options.threads);
-    SparseColumns sparse;
-    if (by_value)
-      sparse = sparse_columns(a.data_ptr<float>(), n, units, options.threads);
-    else
-      a = a.to(options.device);
+    const std::vector<RowRun> runs = runs_of(a, cuts.depth, options);
+    a = a.to(options.device);
     parallel_for(gram.blocks() + cross.blocks(),
                  threads_on(options, n * concepts * (units + concepts)), [&](std::int64_t block) {
                    if (block < gram.blocks()) return gram.add(block, p, p);
-                   if (by_value) return cross.add(block - gram.blocks(), sparse, p);
-                   cross.add(block - gram.blocks(), a, p);
+                   block -= gram.blocks();
+                   for (const RowRun& run : runs) {
+                     const torch::Tensor part = p.narrow(0, run.begin, run.rows);
+                     if (run.by_value)
+                       cross.add(block, run.values, part);
+                     else
+                       cross.add(block, a.narrow(0, run.begin, run.rows), part);
+                   }
                  });
-    if (tick) tick(n);
+    if (tick) tick(n * ranks_of(options.cluster));
+  }
+  presence.finish(options.cluster);
+  activations.finish(options.cluster);
+  if (options.cluster) {
+    gram.sum_over(*options.cluster);
+    cross.sum_over(*options.cluster);
   }
 
   presence.drop_values();
@@ -167,19 +242,24 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
 }
 
 Moments sparse_moments(std::int64_t concepts, const OnesOf& ones, const RowSource& activations,
-                       const Rows& rows, const MomentOptions& options, const Tick& tick) {
+                       const ColumnReach& reach, const Rows& rows, const MomentOptions& options,
+                       const Tick& tick) {
   check_rows(rows);
   const std::int64_t units = activations.cols, total = static_cast<std::int64_t>(rows.size());
-  const std::int64_t tile_rows = rows_per_tile(options, units, rows.size());
-  const std::vector<double> no_shift(static_cast<std::size_t>(units), 0.0);
-  CentredTiles tiles(activations, no_shift, tile_rows);
+  const Cuts cuts = cuts_for(options, units, total);
+  const Share share = share_of(total, cuts.grain, options.cluster);
+  const std::int64_t room = std::min(cuts.tile, std::max<std::int64_t>(share.size(), 1));
+  CentredTiles tiles(activations, reach, room, total);
+  std::vector<double> grid;  // of a concept's sums of activations
+  for (const double value : reach.reach)
+    grid.push_back(power_of_two(value * std::sqrt(static_cast<double>(total)) * 1.001));
   const std::size_t width = static_cast<std::size_t>(concepts);
   std::vector<std::int64_t> count(width), pairs(options.gram ? width * width : 0);
   std::vector<double> of_concept(width * static_cast<std::size_t>(units));  // Σ a over its rows
   std::vector<std::vector<std::int64_t>> tile_ones;
 
-  for (std::int64_t begin = 0; begin < total; begin += tile_rows) {
-    const std::int64_t n = std::min(tile_rows, total - begin);
+  for (std::int64_t begin = share.begin; begin < share.end; begin += cuts.tile) {
+    const std::int64_t n = std::min(cuts.tile, share.end - begin);
     const torch::Tensor a = tiles.read(rows, begin, n, options.threads);
     tile_ones.resize(static_cast<std::size_t>(n));
     for (std::int64_t i = 0; i < n; ++i) {
@@ -195,13 +275,17 @@ Moments sparse_moments(std::int64_t concepts, const OnesOf& ones, const RowSourc
     parallel_for((units + kUnitsPerTask - 1) / kUnitsPerTask, options.threads, [&](std::int64_t t) {
       const std::int64_t first = t * kUnitsPerTask, last = std::min(units, first + kUnitsPerTask);
       for (std::int64_t i = 0; i < n; ++i)
-        for (const std::int64_t j : tile_ones[static_cast<std::size_t>(i)]) {
-          double* const sum = of_concept.data() + j * units;
-          const float* const row = values + i * units;
-          for (std::int64_t k = first; k < last; ++k) sum[k] += static_cast<double>(row[k]);
-        }
+        for (const std::int64_t j : tile_ones[static_cast<std::size_t>(i)])
+          add_on_grid(values + i * units + first, last - first, 1.0, grid.data() + first,
+                      of_concept.data() + j * units + first);
     });
-    if (tick) tick(n);
+    if (tick) tick(n * ranks_of(options.cluster));
+  }
+  tiles.finish(options.cluster);
+  if (options.cluster) {
+    options.cluster->sum(count.data(), concepts);
+    options.cluster->sum(pairs.data(), static_cast<std::int64_t>(pairs.size()));
+    options.cluster->sum(of_concept.data(), static_cast<std::int64_t>(of_concept.size()));
   }
 
   const double n = static_cast<double>(total);
@@ -230,25 +314,32 @@ Moments sparse_moments(std::int64_t concepts, const OnesOf& ones, const RowSourc
   return result;
 }
 
-torch::Tensor gram_rows(const RowSource& presence, const std::vector<double>& shift,
+torch::Tensor gram_rows(const RowSource& presence, const ColumnReach& reach,
                         const std::vector<std::int64_t>& wanted, const Rows& rows,
                         const MomentOptions& options, const Tick& tick) {
   check_rows(rows);
   const std::int64_t concepts = presence.cols, total = static_cast<std::int64_t>(rows.size());
   const std::int64_t count = static_cast<std::int64_t>(wanted.size());
-  const std::int64_t tile_rows = rows_per_tile(options, concepts + count, rows.size());
-  const std::int64_t depth = depth_for(total);
-  CentredTiles tiles(presence, shift, tile_rows);
-  ProductSum products(count, concepts, false, options.block, depth);
+  // Not of how many are wanted: rows that are fetched together must not move each other.
+  const Cuts cuts = cuts_for(options, concepts, total);
+  const Share share = share_of(total, cuts.grain, options.cluster);
+  const std::int64_t room = std::min(cuts.tile, std::max<std::int64_t>(share.size(), 1));
+  CentredTiles tiles(presence, reach, room, total);
+  ProductSum products(count, concepts, false, options.block, cuts.depth);
+  ProductSum::Grid grid{{}, reach.reach};
+  for (const std::int64_t j : wanted) grid.left.push_back(reach.reach[static_cast<std::size_t>(j)]);
+  products.set_grid(grid);
   const torch::Tensor index = torch::tensor(wanted).to(options.device);
-  for (std::int64_t begin = 0; begin < total; begin += tile_rows) {
-    const std::int64_t n = std::min(tile_rows, total - begin);
+  for (std::int64_t begin = share.begin; begin < share.end; begin += cuts.tile) {
+    const std::int64_t n = std::min(cuts.tile, share.end - begin);
     const torch::Tensor p = tiles.read(rows, begin, n, options.threads).to(options.device);
     const torch::Tensor left = p.index_select(1, index);
     parallel_for(products.blocks(), threads_on(options, n * concepts * count),
                  [&](std::int64_t block) { products.add(block, left, p); });
-    if (tick) tick(n);
+    if (tick) tick(n * ranks_of(options.cluster));
   }
+  tiles.finish(options.cluster);
+  if (options.cluster) products.sum_over(*options.cluster);
   const double n = static_cast<double>(total);
   const std::vector<double> rest = tiles.rest(n), variance = tiles.variance(n);
   torch::Tensor result = empty_on_huge_pages({count, concepts}, at::kFloat);

@@ -14,12 +14,14 @@
 namespace linex {
 
 struct MomentOptions {
-  std::int64_t tile_rows = 4096;          ///< rows a tile; fewer where memory_bytes asks for it
+  std::int64_t tile_rows = 4096;          ///< rows a tile; another where memory or cuts ask for it
   std::int64_t block = 1024;              ///< side of the blocks of a product
   std::int64_t memory_bytes = 1LL << 30;  ///< bound on the tiles, not on the results
   int threads = 1;
   std::string device = "cpu";  ///< "cuda:0" multiplies there, in float32 (TF32 stays off)
   bool gram = true;            ///< whether to compute Moments::gram
+  /// Each rank reads its share of the rows, and all end with the same moments; null: all rows.
+  const Cluster* cluster = nullptr;
 };
 
 /// Means and (co)variances over n rows, all divided by n (not n − 1).
@@ -27,9 +29,10 @@ struct MomentOptions {
 /// Precision: products are float32 over one tile of values centred by the given shifts, sums over
 /// tiles are float64. Against a float64 two-pass reference the error of gram(i, j) is below
 /// 1e-5·√(gram(i, i)·gram(j, j)), of cross likewise, when the shifts are within a standard
-/// deviation of the means, however large the means are. Tiles of centred activations that are
-/// mostly zeros are multiplied value by value in float64 (on the CPU). Another tile_rows moves
-/// values within that rounding; another thread count does not move a bit.
+/// deviation of the means, however large the means are. Where centred activations are mostly zeros
+/// they are multiplied value by value in float64 (on the CPU). Products are cut by row at fixed
+/// places and sums are exact (product_sum.hpp): no other tile_rows, memory, thread count or number
+/// of ranks moves a bit.
 struct Moments {
   std::int64_t rows = 0;
   std::vector<double> concept_mean;      ///< μ (C)
@@ -40,27 +43,29 @@ struct Moments {
   torch::Tensor gram;  ///< float32 (C, C): (P − μ)ᵀ(P − μ)/n, or undefined
 };
 
-/// What the moments are taken of. Sources are lent; shifts are as long as their source is wide
-/// (usually float means from column_stats).
+/// What the moments are taken of. All lent; a reach is as long as its source is wide and holds for
+/// the rows (around_mean() of column_stats() over them or more).
 struct MomentInput {
   const RowSource& presence;
-  const std::vector<double>& presence_shift;
+  const ColumnReach& presence_reach;
   const RowSource& activations;
-  const std::vector<double>& activation_shift;
+  const ColumnReach& activation_reach;
 };
 
-/// Reads `rows` once. Throws Error(input) when there are none or a value is not finite.
+/// Reads `rows` once. Throws Error(input) when there are none or a value is not finite,
+/// std::logic_error where a column lies further from its shift than its reach.
 Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions& options,
                 const Tick& tick = {});
 
 /// The same from a 0/1 source whose rows have few ones: `ones(row)` gives their columns. Exact in
-/// float64.
+/// float64 but for the last of 52 bits. `reach` is that of the activations around_zero().
 using OnesOf = std::function<void(std::int64_t row, std::vector<std::int64_t>& ones)>;
 Moments sparse_moments(std::int64_t concepts, const OnesOf& ones, const RowSource& activations,
-                       const Rows& rows, const MomentOptions& options, const Tick& tick = {});
+                       const ColumnReach& reach, const Rows& rows, const MomentOptions& options,
+                       const Tick& tick = {});
 
 /// Rows `wanted` of Moments::gram alone, float32 (wanted, C).
-torch::Tensor gram_rows(const RowSource& presence, const std::vector<double>& shift,
+torch::Tensor gram_rows(const RowSource& presence, const ColumnReach& reach,
                         const std::vector<std::int64_t>& wanted, const Rows& rows,
                         const MomentOptions& options, const Tick& tick = {});
 

@@ -76,13 +76,14 @@ Regression::Regression(const RegressionInput& input, const RegressionOptions& op
         if (place[static_cast<std::size_t>(column)] >= 0)
           kept.push_back(place[static_cast<std::size_t>(column)]);
     };
-    train = sparse_moments(concept_count(), kept_ones, activations_, split_.train, how, tick);
+    train = sparse_moments(concept_count(), kept_ones, activations_, activation_size_, split_.train,
+                           how, tick);
   } else {
     const std::int64_t values = static_cast<std::int64_t>(split_.train.size()) * concept_count();
     train_presence_ = lazy && values * 4 <= how.memory_bytes / 4
                           ? kept_rows(presence_, split_.train, how.threads)
                           : presence_;
-    train = moments({train_presence_, presence_shift_, activations_, activation_shift_},
+    train = moments({train_presence_, presence_reach_, activations_, activation_reach_},
                     split_.train, how, tick);
   }
   standardise(train);
@@ -90,11 +91,12 @@ Regression::Regression(const RegressionInput& input, const RegressionOptions& op
 
 void Regression::survey(const RegressionInput& input, const Tick& tick) {
   const int threads = options_.moments.threads;
+  const Cluster* const cluster = options_.moments.cluster;
   activations_ = activation_rows(input.activations, units);
   const Rows all = every_row(input.activations.size(0));
-  const ColumnStats overall = column_stats(activations_, all, threads);
-  const ColumnStats train = column_stats(activations_, split_.train, threads);
-  const ColumnStats val = column_stats(activations_, split_.val, threads);
+  const ColumnStats overall = column_stats(activations_, all, threads, {}, cluster);
+  const ColumnStats train = column_stats(activations_, split_.train, threads, {}, cluster);
+  const ColumnStats val = column_stats(activations_, split_.val, threads, {}, cluster);
   for (std::size_t k = 0; k < units.size(); ++k)
     status.push_back(!varies(overall.low[k], overall.high[k]) ? Status::dead
                      : varies(train.low[k], train.high[k]) && varies(val.low[k], val.high[k])
@@ -102,17 +104,24 @@ void Regression::survey(const RegressionInput& input, const Tick& tick) {
                          : Status::constant);
   unit_std = options_.published ? overall.std : train.std;
   target_mean = options_.published ? overall.mean : train.mean;
-  activation_shift_ = train.mean;
+  activation_reach_ = around_mean(train);
+  activation_size_ = around_zero(train);
   // Zero is as near the mean of a unit that is seldom active, and leaves its tiles mostly zeros.
   for (std::size_t k = 0; k < units.size(); ++k)
-    if (train.low[k] == 0 && 4 * train.mean[k] < train.std[k]) activation_shift_[k] = 0;
+    if (train.low[k] == 0 && 4 * train.mean[k] < train.std[k]) {
+      activation_reach_.shift[k] = activation_size_.shift[k];
+      activation_reach_.reach[k] = activation_size_.reach[k];
+    }
 
   const RowSource everything = presence_rows(input.presence, all_columns(input.presence.cols()));
   const ColumnStats look =
-      column_stats(everything, options_.published ? all : split_.train, threads, tick);
+      column_stats(everything, options_.published ? all : split_.train, threads, tick, cluster);
   keep_concepts(look);
-  for (const std::int64_t column : concepts)
-    presence_shift_.push_back(look.mean[static_cast<std::size_t>(column)]);
+  const ColumnReach of_all = around_mean(look);
+  for (const std::int64_t column : concepts) {
+    presence_reach_.shift.push_back(of_all.shift[static_cast<std::size_t>(column)]);
+    presence_reach_.reach.push_back(of_all.reach[static_cast<std::size_t>(column)]);
+  }
   presence_ = presence_rows(input.presence, concepts);
 }
 
@@ -171,7 +180,7 @@ void Regression::standardise(const Moments& train) {
   }
   gram = std::make_shared<Gram>(concept_count(), [this](const std::vector<std::int64_t>& wanted) {
     torch::Tensor rows =
-        gram_rows(train_presence_, presence_shift_, wanted, split_.train, options_.moments);
+        gram_rows(train_presence_, presence_reach_, wanted, split_.train, options_.moments);
     scale_rows(rows, wanted);
     return rows;
   });
@@ -199,7 +208,7 @@ std::unique_ptr<Regression> Regression::shuffled(const std::vector<std::int64_t>
   other->matrix_ = matrix_;
   other->presence_ = presence_;
   other->train_presence_ = train_presence_;
-  other->presence_shift_ = presence_shift_;
+  other->presence_reach_ = presence_reach_;
   other->concepts = concepts;
   other->concept_mean = concept_mean;
   other->concept_std = concept_std;
@@ -213,7 +222,8 @@ std::unique_ptr<Regression> Regression::shuffled(const std::vector<std::int64_t>
     other->unit_std.push_back(unit_std[unit]);
     other->status.push_back(status[unit]);
     other->mean_square.push_back(mean_square[unit]);
-    other->activation_shift_.push_back(activation_shift_[unit]);
+    other->activation_reach_.shift.push_back(activation_reach_.shift[unit]);
+    other->activation_reach_.reach.push_back(activation_reach_.reach[unit]);
   }
   auto from = every_row(matrix_.size(0));
   std::uint64_t stream = 0x73687566ULL;
@@ -233,8 +243,8 @@ std::unique_ptr<Regression> Regression::shuffled(const std::vector<std::int64_t>
   };
   MomentOptions how = options_.moments;
   how.gram = false;
-  other->cross = moments({other->presence_, other->presence_shift_, other->activations_,
-                          other->activation_shift_},
+  other->cross = moments({other->presence_, other->presence_reach_, other->activations_,
+                          other->activation_reach_},
                          split_.train, how)
                      .cross;
   other->scale_cross();

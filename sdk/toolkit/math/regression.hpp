@@ -113,7 +113,7 @@ class Regression {
   const Presence* source_ = nullptr;
   torch::Tensor matrix_;
   RowSource presence_, train_presence_, activations_;
-  std::vector<double> presence_shift_, activation_shift_;
+  ColumnReach presence_reach_, activation_reach_, activation_size_;  // the last around 0
 };
 
 }  // namespace linex

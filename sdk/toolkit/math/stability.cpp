@@ -1,14 +1,12 @@
 #include "toolkit/math/stability.hpp"
 
-#include <Eigen/Cholesky>
-#include <Eigen/Core>
 #include <limits>
 #include <stdexcept>
 
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/base/stats.hpp"
-#include "toolkit/math/least_squares.hpp"
+#include "toolkit/math/dense_search.hpp"
 
 namespace linex {
 
@@ -22,140 +20,27 @@ using Eigen::VectorXd;
 constexpr std::int64_t kGroups = 32;
 constexpr std::size_t kMostCandidates = 40;
 constexpr int kByCorrelation = 10, kToFollow = 6, kToReplace = 4;
-constexpr double kIndependent = 1e-5;  // as in least squares
-
-/// Second moments of a unit's candidates and, last, of the unit.
-struct Sums {
-  double n = 0;
-  VectorXd sum;
-  MatrixXd square;
-};
-
-/// Centred moments a search works with.
-struct Dense {
-  MatrixXd gram;
-  VectorXd q;
-  double mean_square = 0;
-
-  explicit Dense(const Sums& sums) {
-    const Index size = sums.sum.size() - 1;
-    const VectorXd mean = sums.sum / sums.n;
-    const MatrixXd all = sums.square / sums.n - mean * mean.transpose();
-    gram = all.topLeftCorner(size, size);
-    q = all.col(size).head(size);
-    mean_square = all(size, size);
-  }
-};
-
-/// Terms of a search and what they give, of some candidates.
-class DenseSet {
- public:
-  explicit DenseSet(const Dense& data) : data_(data) {}
-
-  const std::vector<Index>& terms() const { return terms_; }
-  const VectorXd& weight() const { return weight_; }
-  double explained() const { return explained_; }
-
-  /// False, and nothing changes, where the terms are dependent.
-  bool set(std::vector<Index> terms) {
-    const Index size = static_cast<Index>(terms.size());
-    MatrixXd sub(size, size);
-    VectorXd target(size);
-    for (Index i = 0; i < size; ++i) {
-      target[i] = data_.q[terms[static_cast<std::size_t>(i)]];
-      for (Index j = 0; j < size; ++j)
-        sub(i, j) =
-            data_.gram(terms[static_cast<std::size_t>(i)], terms[static_cast<std::size_t>(j)]);
-    }
-    const Eigen::LLT<MatrixXd> factor(sub);
-    if (factor.info() != Eigen::Success) return false;
-    const MatrixXd lower = factor.matrixL();
-    for (Index i = 0; i < size; ++i)
-      if (!(lower(i, i) * lower(i, i) > kIndependent * sub(i, i))) return false;
-    terms_ = std::move(terms);
-    factor_ = factor;
-    weight_ = factor.solve(target);
-    explained_ = target.dot(weight_);
-    return true;
-  }
-
-  /// The candidate that explains most beside the terms, and how much more; -1 for none.
-  std::pair<Index, double> best_addition(bool non_negative) const {
-    std::pair<Index, double> best{-1, 0};
-    const Index size = static_cast<Index>(terms_.size());
-    VectorXd column(size);
-    for (Index j = 0; j < data_.q.size(); ++j) {
-      if (std::find(terms_.begin(), terms_.end(), j) != terms_.end()) continue;
-      for (Index i = 0; i < size; ++i)
-        column[i] = data_.gram(terms_[static_cast<std::size_t>(i)], j);
-      double slope = data_.q[j], variance = data_.gram(j, j);
-      if (size > 0) {
-        slope -= column.dot(weight_);
-        variance -= column.dot(factor_.solve(column));
-      }
-      if (!(variance > kIndependent * data_.gram(j, j)) || (non_negative && slope <= 0)) continue;
-      const double gain = slope * slope / variance;
-      if (gain > best.second) best = {j, gain};
-    }
-    return best;
-  }
-
- private:
-  const Dense& data_;
-  std::vector<Index> terms_;
-  Eigen::LLT<MatrixXd> factor_;
-  VectorXd weight_;
-  double explained_ = 0;
-};
-
-/// One swap that explains more, taken; false where there is none.
-bool improve(const Dense& data, DenseSet& set, bool non_negative) {
-  std::vector<Index> best;
-  double most = set.explained() * (1 + 1e-6);
-  for (std::size_t p = 0; p < set.terms().size(); ++p) {
-    std::vector<Index> rest = set.terms();
-    rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(p));
-    DenseSet without(data);
-    if (!without.set(rest)) continue;
-    const auto [added, gain] = without.best_addition(non_negative);
-    if (added < 0 || without.explained() + gain <= most) continue;
-    most = without.explained() + gain;
-    rest.insert(rest.begin() + static_cast<std::ptrdiff_t>(p), added);
-    best = std::move(rest);
-  }
-  return !best.empty() && set.set(best);
-}
-
-double correlation(const Dense& data, const std::vector<Index>& terms, const VectorXd& weight) {
-  double covariance = 0, variance = 0;
-  for (std::size_t i = 0; i < terms.size(); ++i) {
-    covariance += weight[static_cast<Index>(i)] * data.q[terms[i]];
-    for (std::size_t j = 0; j < terms.size(); ++j)
-      variance += weight[static_cast<Index>(i)] * weight[static_cast<Index>(j)] *
-                  data.gram(terms[i], terms[j]);
-  }
-  return variance > 0 && data.mean_square > 0 ? covariance / std::sqrt(variance * data.mean_square)
-                                              : kNone;
-}
 
 /// The search of forward and swap among a few candidates, and its stop.
-std::vector<Index> search_dense(const Dense& train, const Dense& val,
+std::vector<Index> search_dense(const CentredMoments& train, const CentredMoments& val,
                                 const SearchOptions& options) {
   std::vector<LengthFound> lengths;
   std::vector<std::vector<Index>> found;
-  DenseSet set(train);
+  DenseTerms set(train);
   while (static_cast<std::int64_t>(set.terms().size()) < options.max_length) {
     const auto [added, gain] = set.best_addition(options.non_negative);
     std::vector<Index> next = set.terms();
     next.push_back(added);
     if (added < 0 || !set.set(next)) break;
     if (options.kind == SearchKind::swap && next.size() > 1)
-      for (int swaps = 0; swaps < 100 && improve(train, set, options.non_negative);) ++swaps;
+      for (int swaps = 0;
+           swaps < 100 && improve_by_swap(train, set, options.non_negative, train.q.size());)
+        ++swaps;
     VectorXd weight = set.weight();
     if (options.non_negative) weight = weight.cwiseMax(0);
     const double fitted = std::sqrt(std::max(0.0, set.explained() / train.mean_square));
     lengths.push_back({static_cast<std::int64_t>(lengths.size()) + 1, fitted,
-                       correlation(val, set.terms(), weight)});
+                       dense_correlation(val, set.terms(), weight)});
     found.push_back(set.terms());
     const double least = std::min(options.tolerance, options.term_price());
     if (lengths.size() > 1 && fitted - lengths[lengths.size() - 2].train < least) break;
@@ -164,56 +49,15 @@ std::vector<Index> search_dense(const Dense& train, const Dense& val,
   return chosen < 0 ? std::vector<Index>() : found[static_cast<std::size_t>(chosen)];
 }
 
-/// Positions of the `count` largest values, added to `out` where they are not there.
-void add_largest(const std::vector<double>& values, int count, Terms& out) {
-  Terms order(values.size());
-  for (std::size_t j = 0; j < order.size(); ++j) order[j] = static_cast<std::int64_t>(j);
-  const std::size_t some = std::min(order.size(), static_cast<std::size_t>(count) + out.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(some), order.end(),
-                    [&](std::int64_t a, std::int64_t b) {
-                      const double x = values[static_cast<std::size_t>(a)],
-                                   y = values[static_cast<std::size_t>(b)];
-                      return x != y ? x > y : a < b;
-                    });
-  for (std::size_t i = 0; i < some && count > 0 && out.size() < kMostCandidates; ++i) {
-    if (!(values[static_cast<std::size_t>(order[i])] > 0) ||
-        std::find(out.begin(), out.end(), order[i]) != out.end())
-      continue;
-    out.push_back(order[i]);
-    --count;
-  }
-}
-
-/// What each concept would add to `terms`, whose rows of the Gram matrix are there.
-std::vector<double> gains(const Regression& regression, std::int64_t unit, const Terms& terms) {
-  const double* const q = regression.moments_of(unit).q;
-  const TermFit fit = least_squares(*regression.gram, q, terms);
-  const std::size_t size = terms.size();
-  std::vector<double> gain(static_cast<std::size_t>(regression.concept_count()));
-  if (fit.weight.size() != size) return gain;
-  std::vector<double> x(size);
-  for (std::size_t j = 0; j < gain.size(); ++j) {
-    double slope = q[j], variance = regression.diagonal();
-    for (std::size_t t = 0; t < size; ++t) {
-      x[t] = static_cast<double>(regression.gram->row(terms[t])[j]);
-      slope -= fit.weight[t] * x[t];
-    }
-    for (std::size_t t = 0; t < size; ++t)
-      for (std::size_t u = 0; u < size; ++u) variance -= x[t] * fit.inverse[t * size + u] * x[u];
-    gain[j] = variance > kIndependent ? slope * slope / variance : 0;
-  }
-  return gain;
-}
-
 Terms candidates_of(const Regression& regression, std::int64_t unit, const Terms& terms) {
   Terms found = terms;
-  add_largest(gains(regression, unit, terms), kToFollow, found);
+  add_largest(gains(regression, unit, terms), kToFollow, kMostCandidates, found);
   for (std::size_t t = 0; t < terms.size() && terms.size() > 1; ++t) {
     Terms rest = terms;
     rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(t));
-    add_largest(gains(regression, unit, rest), kToReplace, found);
+    add_largest(gains(regression, unit, rest), kToReplace, kMostCandidates, found);
   }
-  add_largest(gains(regression, unit, {}), kByCorrelation, found);
+  add_largest(gains(regression, unit, {}), kByCorrelation, kMostCandidates, found);
   return found;
 }
 
@@ -227,13 +71,14 @@ std::vector<Rows> deal(Rows rows, std::uint64_t seed, std::uint64_t stream) {
   return groups;
 }
 
-/// Sums of each group for each unit.
-std::vector<std::vector<Sums>> group_sums(const Regression& regression, const Rows& rows,
-                                          const Terms& used,
-                                          const std::vector<std::vector<Index>>& places,
-                                          const std::vector<std::int64_t>& units,
-                                          const StabilityOptions& options, std::uint64_t stream) {
-  std::vector<std::vector<Sums>> sums(units.size(), std::vector<Sums>(kGroups));
+/// Moments of each group for each unit.
+std::vector<std::vector<SecondMoments>> group_sums(const Regression& regression, const Rows& rows,
+                                                   const Terms& used,
+                                                   const std::vector<std::vector<Index>>& places,
+                                                   const std::vector<std::int64_t>& units,
+                                                   const StabilityOptions& options,
+                                                   std::uint64_t stream) {
+  std::vector<std::vector<SecondMoments>> sums(units.size(), std::vector<SecondMoments>(kGroups));
   const std::vector<Rows> groups = deal(rows, options.seed, stream);
   constexpr std::int64_t kTileRows = 1024;
   for (std::size_t g = 0; g < groups.size(); ++g)
@@ -253,14 +98,8 @@ std::vector<std::vector<Sums>> group_sums(const Regression& regression, const Ro
         }
         const float* const column = tile.activations.data() + k * n;
         for (Index i = 0; i < n; ++i) values(i, size) = static_cast<double>(column[i]);
-        Sums& here = sums[static_cast<std::size_t>(k)][g];
-        if (here.n == 0) {
-          here.sum = VectorXd::Zero(size + 1);
-          here.square = MatrixXd::Zero(size + 1, size + 1);
-        }
-        here.n += static_cast<double>(n);
-        here.sum += values.colwise().sum().transpose();
-        here.square.noalias() += values.transpose() * values;
+        SecondMoments& here = sums[static_cast<std::size_t>(k)][g];
+        here.add(values);
       });
     }
   return sums;
@@ -275,8 +114,9 @@ std::vector<double> draw(std::uint64_t seed, std::uint64_t stream, std::int64_t 
   return count;
 }
 
-Sums resampled(const std::vector<Sums>& groups, const std::vector<double>& count) {
-  Sums total;
+SecondMoments resampled(const std::vector<SecondMoments>& groups,
+                        const std::vector<double>& count) {
+  SecondMoments total;
   for (std::size_t g = 0; g < groups.size(); ++g) {
     if (count[g] == 0 || groups[g].n == 0) continue;
     if (total.n == 0) {
@@ -370,16 +210,16 @@ std::vector<UnitStability> stability(Regression& regression, const std::vector<s
     std::vector<std::vector<Index>> found;
     std::vector<VectorXd> weights;
     for (std::size_t b = 0; b < train_counts.size(); ++b) {
-      const Sums here = resampled(train[at], train_counts[b]),
-                 there = resampled(val[at], val_counts[b]);
+      const SecondMoments here = resampled(train[at], train_counts[b]),
+                          there = resampled(val[at], val_counts[b]);
       if (here.n == 0 || there.n == 0) continue;
-      const Dense fitted(here);
+      const CentredMoments fitted(here);
       if (!(fitted.mean_square > 0)) {
         found.emplace_back();
         continue;
       }
-      found.push_back(search_dense(fitted, Dense(there), options.search));
-      DenseSet refit(fitted);
+      found.push_back(search_dense(fitted, CentredMoments(there), options.search));
+      DenseTerms refit(fitted);
       if (refit.set(own)) weights.push_back(refit.weight());
     }
     UnitStability& unit = result[asked[at]] = summarise(found, weights, terms);

@@ -64,9 +64,9 @@ class LinearShare final : public linex::Evaluator {
     const auto actual = linex::activation_rows(
         input.activations.index_select(0, torch::tensor(train)).contiguous(), units);
     const linex::Rows rows = linex::all_columns(n);
-    const auto shift = linex::column_stats(predicted, rows, run.threads).mean;
-    const auto unit_shift = linex::column_stats(actual, rows, run.threads).mean;
-    const auto found = linex::moments({predicted, shift, actual, unit_shift}, rows, options());
+    const auto reach = linex::around_mean(linex::column_stats(predicted, rows, run.threads));
+    const auto unit_reach = linex::around_mean(linex::column_stats(actual, rows, run.threads));
+    const auto found = linex::moments({predicted, reach, actual, unit_reach}, rows, options());
     std::vector<double> squared;
     for (std::int64_t k = 0; k < found.cross.size(0); ++k) {
       const auto at = static_cast<std::size_t>(k);
