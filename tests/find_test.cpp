@@ -83,6 +83,48 @@ TEST(Find, PlantedTextsComeFirst) {
   EXPECT_GE(reciprocal / static_cast<double>(concepts), 0.95);
 }
 
+/// A text encoder for which "synonym N" is nearly concept N: an own direction each, a common one,
+/// and noise.
+class Synonyms final : public ImageTextEmbeddings {
+ public:
+  torch::Tensor text_embeddings(const std::vector<std::string>& texts) const override {
+    constexpr std::int64_t kWidth = 64;
+    std::vector<torch::Tensor> rows;
+    for (const auto& text : texts) {
+      const bool synonym = text.rfind("synonym", 0) == 0;
+      const auto id = static_cast<std::uint64_t>(std::stoll(text.substr(text.rfind(' ') + 1)));
+      Random own = Random::stream(17, id), noise = Random::stream(18, 2 * id + synonym);
+      auto row = torch::empty({kWidth});
+      for (std::int64_t i = 0; i < kWidth; ++i) row[i] = 1 + own.normal() + 0.5 * noise.normal();
+      rows.push_back(row / row.norm());
+    }
+    return torch::stack(rows);
+  }
+  torch::Tensor image_embeddings() const override { return {}; }
+};
+
+TEST(Find, PlantedSynonymsComeFirst) {
+  Random random(5);
+  const std::int64_t units = 400, concepts = 120;
+  std::vector<std::vector<Term>> terms;
+  for (std::int64_t u = 0; u < units; ++u)
+    terms.push_back(
+        {{"concept " + std::to_string(u % concepts), 2},
+         {"concept " + std::to_string(static_cast<std::int64_t>(random.below(concepts))), 0.5}});
+  const auto file = file_of(terms);
+  const Synonyms encoder;
+  double reciprocal = 0;
+  for (std::int64_t c = 0; c < concepts; ++c) {
+    const auto found = find_units(file, like_meaning("synonym " + std::to_string(c), encoder), 50);
+    for (std::size_t rank = 0; rank < found.size(); ++rank)
+      if (found[rank].unit % concepts == c) {
+        reciprocal += 1.0 / static_cast<double>(rank + 1);
+        break;
+      }
+  }
+  EXPECT_GE(reciprocal / static_cast<double>(concepts), 0.95);
+}
+
 /// Texts lie at angles; "far" ones share the common direction alone.
 class Angles final : public ImageTextEmbeddings {
  public:

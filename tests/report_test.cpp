@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -18,6 +19,7 @@
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/base/stats.hpp"
+#include "toolkit/concepts/embedding_ability.hpp"
 #include "toolkit/explanations/in_words.hpp"
 
 namespace linex {
@@ -163,6 +165,54 @@ class ReportTest : public FolderTest {
   std::shared_ptr<const DataSet> data_;
   std::unique_ptr<Colours> colours_;
 };
+
+/// Knows more texts than explain units, and how alike they are: "scarlet" to red, "sea" to blue.
+class Embedding final : public ConceptLabeler, public ImageTextEmbeddings {
+ public:
+  explicit Embedding(Colours& colours) : colours_(colours) {}
+  void attach(std::shared_ptr<const DataSet>) override {}
+  std::vector<std::string> concepts() const override {
+    auto all = colours_.concepts();
+    for (const char* more : {"scarlet", "sea", "noise"}) all.emplace_back(more);
+    return all;
+  }
+  std::shared_ptr<const Presence> presence() override { return colours_.presence(); }
+  const void* ability(const char* name) const override {
+    return offer<ImageTextEmbeddings>(name, this);
+  }
+  torch::Tensor text_embeddings(const std::vector<std::string>& texts) const override {
+    const std::map<std::string, std::int64_t> axis{
+        {"red", 1}, {"green", 2}, {"<b>blue</b>", 3}, {"scarlet", 1}, {"sea", 3}};
+    auto rows = torch::zeros({static_cast<std::int64_t>(texts.size()), 5});
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      const auto found = axis.find(texts[i]);
+      rows[static_cast<std::int64_t>(i)][0] = 1;
+      rows[static_cast<std::int64_t>(i)][found == axis.end() ? 4 : found->second] = 1;
+    }
+    return rows / rows.norm(2, 1, true);
+  }
+  torch::Tensor image_embeddings() const override { return {}; }
+
+ private:
+  Colours& colours_;
+};
+
+TEST_F(ReportTest, TextsThatExplainNothingAreFoundByWhatTheyAreLike) {
+  Embedding embedding(*colours_);
+  Report some = report(9);
+  for (auto& method : some.layers[0].methods) method.simulator = &embedding;
+  write(some);
+  const auto near = between(read_file(folder_ / "report/index.html"), "type=\"application/json\">",
+                            "</script>")["near"];
+  EXPECT_EQ(near["scarlet"], nlohmann::json::parse(R"([["red", 1.0]])"));
+  EXPECT_EQ(near["sea"], nlohmann::json::parse(R"([["<b>blue</b>", 1.0]])"));
+  EXPECT_FALSE(near.contains("noise"));
+  EXPECT_FALSE(near.contains("red"));
+  write(report(9), "plain");
+  EXPECT_EQ(between(read_file(folder_ / "plain/index.html"), "type=\"application/json\">",
+                    "</script>")["near"],
+            nlohmann::json::object());
+}
 
 TEST_F(ReportTest, HoldsEveryUnitAndNeedsNoNetwork) {
   write(report(20));
@@ -431,6 +481,11 @@ same(jitter(few), moved);
 same(jitter(Array.from({length: 60}, (_, i) => i * i)).some((v) => v !== 0), false);
 same(jitter([5, 5, 5]).some((v) => v !== 0), true);
 same(jitter([null, null]), [0, 0]);
+const near = {"zebra_crossing": [["striped", .5], ["road", .25]]};
+same(alike(" Zebra crossing", near), near.zebra_crossing);
+same([alike("", near), alike("zebra", near), alike("constructor", near)], [[], [], []]);
+same(saying([["striped", 3], ["red", 1], ["road", -9]], new Map(near.zebra_crossing)), .375);
+same([saying([], new Map()), saying([["road", -1]], new Map(near.zebra_crossing))], [0, 0]);
 )js";
   write_file_atomic(file,
                     read_file(fs::path(LINEX_SOURCE_DIR) / "core/report/page/values.js") + checks);

@@ -189,7 +189,8 @@ TEST_F(EmbeddedWorld, TheDemoRunsAndItsRunsCanBeRepeated) {
       << text;
   EXPECT_NE(text.find("LE(attributes)"), std::string::npos) << text;
   EXPECT_NE(text.find("best explained"), std::string::npos) << text;
-  for (const char* network : {"A small ResNet", "a small VGG", "a small ViT"})
+  for (const char* network :
+       {"A small ResNet", "A sparse autoencoder of layer3", "a small VGG", "a small ViT"})
     EXPECT_NE(text.find(network), std::string::npos) << text;
   const std::string first = read_file(out / "attributes/explanations.csv");
   EXPECT_EQ(std::count(first.begin(), first.end(), '\n'), 65);  // a header and 64 units

@@ -11,6 +11,7 @@
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/concepts/embedding_ability.hpp"
 
 namespace linex {
 
@@ -214,6 +215,47 @@ std::string filled(std::string_view page,
   return text.append(page);
 }
 
+/// For the page's search, offline: {concept of the run's list that explains no unit: [[concept that
+/// does, likeness], …]}, the most alike first. Empty where no simulator embeds texts.
+ReportJson near_json(const Report& report) {
+  constexpr std::int64_t kAtMost = 5;
+  constexpr double kLeast = 0.2;
+  ReportJson near = ReportJson::object();
+  ConceptLabeler* simulator = nullptr;
+  std::vector<std::string> explaining;
+  std::set<std::string> known;
+  for (const auto& layer : report.layers)
+    for (const auto& method : layer.methods) {
+      if (!simulator && method.simulator && ability<ImageTextEmbeddings>(*method.simulator))
+        simulator = method.simulator;
+      for (const auto& explanation : method.explanations)
+        for (const auto& term : explanation.terms)
+          if (term.weight > 0 && known.insert(term.concept_name).second)
+            explaining.push_back(term.concept_name);
+    }
+  if (!simulator) return near;
+  explaining.erase(std::remove_if(explaining.begin(), explaining.end(),
+                                  [&](const auto& name) { return !simulator->knows(name); }),
+                   explaining.end());
+  std::vector<std::string> others;
+  for (const auto& name : simulator->concepts())
+    if (!known.count(name)) others.push_back(name);
+  if (explaining.empty() || others.empty()) return near;
+  const auto* embeddings = ability<ImageTextEmbeddings>(*simulator);
+  const auto asked = embeddings->text_embeddings(others),
+             known_ones = embeddings->text_embeddings(explaining);
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    const auto likeness = text_likeness(asked[static_cast<std::int64_t>(i)], known_ones);
+    const auto [value, at] = likeness.topk(std::min<std::int64_t>(kAtMost, likeness.numel()));
+    ReportJson alike = ReportJson::array();
+    for (std::int64_t k = 0; k < value.numel() && value[k].item<double>() >= kLeast; ++k)
+      alike.push_back({explaining[static_cast<std::size_t>(at[k].item<std::int64_t>())],
+                       std::round(1000 * value[k].item<double>()) / 1000});
+    if (!alike.empty()) near[others[i]] = std::move(alike);
+  }
+  return near;
+}
+
 }  // namespace
 
 void write_report(const fs::path& folder, const Report& report, const ReportOptions& options,
@@ -262,6 +304,7 @@ void write_report(const fs::path& folder, const Report& report, const ReportOpti
     }
   }
   page["units"] = std::move(rows);
+  page["near"] = near_json(report);
 
   const PageDetails details = collect_details(report, units, lead, options, context);
   page["chunk"] = details.units.empty() ? 0 : kChunk;

@@ -75,17 +75,11 @@ Likeness like_words(const std::string& text) {
 
 Likeness like_meaning(const std::string& text, const ImageTextEmbeddings& embeddings) {
   return [text, &embeddings](const std::vector<std::string>& concepts) {
-    std::vector<double> likeness(concepts.size());
-    if (concepts.empty()) return likeness;
-    const auto cosines = embeddings.text_embeddings(concepts)
-                             .matmul(embeddings.text_embeddings({text})[0])
-                             .to(torch::kFloat64);
-    const double mean = cosines.mean().item<double>();
-    for (std::size_t i = 0; i < concepts.size(); ++i) {
-      const double above = cosines[static_cast<std::int64_t>(i)].item<double>() - mean;
-      likeness[i] = mean < 1 ? std::clamp(above / (1 - mean), 0.0, 1.0) : 0;
-    }
-    return likeness;
+    if (concepts.empty()) return std::vector<double>();
+    const torch::Tensor found =
+        text_likeness(embeddings.text_embeddings({text})[0], embeddings.text_embeddings(concepts));
+    const auto* const values = found.data_ptr<double>();
+    return std::vector<double>(values, values + found.numel());
   };
 }
 

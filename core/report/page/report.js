@@ -302,8 +302,13 @@ function filter() {
   const exact = terms.length === 1 && /^\d+$/.test(terms[0]) ? Number(terms[0]) : null;
   shown = units.filter((u) => (layer === "" || u.layer === Number(layer)) && (status === "" || statusOf(u) === status) &&
     (exact !== null ? u.unit === exact : terms.every((t) => u.text.includes(t))));
+  // What no explanation says in words is looked for by meaning, the nearest first.
+  const meant = !shown.length && exact === null ? new Map(alike($("search").value, report.near ?? {})) : new Map();
+  const says = (u) => saying(mainOf(u)?.terms ?? [], meant);
+  if (meant.size)
+    shown = units.filter((u) => (layer === "" || u.layer === Number(layer)) && (status === "" || statusOf(u) === status) && says(u) > 0);
   const low = (u) => { const v = value(u); return finite(v) ? v : -Infinity; };
-  shown.sort((a, b) => low(b) - low(a) || a.index - b.index);
+  shown.sort((a, b) => (meant.size ? says(b) * Math.max(low(b), 0) - says(a) * Math.max(low(a), 0) : low(b) - low(a)) || a.index - b.index);
   const lead = how[0] === "s" ? value : (u) => scoreOf(u, main, 0);
   const shownMethod = how[0] === "s" ? Number(how.split(",")[1]) : main;
   const rows = document.createDocumentFragment();
@@ -323,7 +328,8 @@ function filter() {
     if (shown.length) show(shown[0], false);
     else say("No unit matches.");
   }
-  $("count").textContent = `${shown.length.toLocaleString("en")} of ${units.length.toLocaleString("en")} units`;
+  const by = meant.size ? ` like ${[...meant.keys()].slice(0, 3).join(", ")}` : "";
+  $("count").textContent = `${shown.length.toLocaleString("en")} of ${units.length.toLocaleString("en")} units${by}`;
 }
 
 // ---- card --------------------------------------------------------------------------------------

@@ -66,3 +66,17 @@ function outcome(pairs, first, second) {
   return {wins: sum("wins"), ties: sum("ties"), losses: sum("losses"), n: sum("n")};
 }
 const outcomeText = (o) => `${o.wins} : ${o.ties} : ${o.losses}`;
+
+/** Concepts that explain units and are most like a text that explains none: [[concept, likeness], …] from `near` (report.near), or []. */
+function alike(text, near) {
+  const plainly = (name) => name.toLowerCase().replaceAll("_", " ").trim();
+  const wanted = plainly(text);
+  const found = wanted ? Object.keys(near).find((name) => plainly(name) === wanted) : undefined;
+  return found === undefined ? [] : near[found];
+}
+
+/** How much a unit's explanation says concepts of given likeness: the likeness times the share of the positive weights. */
+function saying(terms, likeness) {
+  const total = terms.reduce((sum, [, weight]) => sum + Math.max(weight, 0), 0);
+  return Math.max(0, ...terms.map(([concept, weight]) => weight > 0 ? (likeness.get(concept) ?? 0) * weight / total : 0));
+}

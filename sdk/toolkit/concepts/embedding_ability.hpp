@@ -21,4 +21,9 @@ class ImageTextEmbeddings {
   virtual torch::Tensor image_embeddings() const = 0;
 };
 
+/// How much each of some concepts (n, E) says a text (E), float64 (n) in [0, 1]: the cosine above
+/// the mean over all of the concepts (texts share a direction), divided by what is possible. Rows
+/// of unit length.
+torch::Tensor text_likeness(const torch::Tensor& text, const torch::Tensor& concepts);
+
 }  // namespace linex
