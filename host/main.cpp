@@ -159,7 +159,7 @@ const std::vector<Command>& commands() {
                          value_of(arguments, "top"), arguments.flags.at("json"));
        }},
       {{"export", "DIR FORMAT", {}, {}, false},
-       "a finished run as jsonl, neuronpedia, exemplars, latex or svg (a comma list), in "
+       "a finished run as jsonl, neuronpedia, exemplars, latex, svg or pdf (a comma list), in "
        "DIR/export",
        [](auto& registry, const auto& arguments) {
          if (arguments.words.size() != 2)

@@ -225,7 +225,34 @@ TEST_F(FinishedRuns, AreExported) {
   expect_error("export out jsonnl", 2, "did you mean 'jsonl'");
   expect_error("export out exemplars", 3, "recorded activations");
   expect_error("export out", 2, "a format");
-  expect_error("explain " + recorded_ + "--run.out=two --export=pdf", 2, "no format 'pdf'");
+  expect_error("explain " + recorded_ + "--run.out=two --export=png", 2, "no format 'png'");
+}
+
+TEST_F(FinishedRuns, FiguresBecomePdfByAConverter) {
+  // One that copies: what becomes of its file, its failure and its absence is ours.
+  const auto converter = [&](const std::string& body) {
+    std::filesystem::create_directories(folder_ / "bin");
+    write("bin/rsvg-convert", "#!/bin/sh\n" + body + "\n");
+    std::filesystem::permissions(folder_ / "bin/rsvg-convert", std::filesystem::perms::owner_all);
+  };
+  const std::string path = "PATH='" + (folder_ / "bin").string() + ":/bin:/usr/bin'";
+  converter("[ \"$1\" = --version ] || cat \"$5\" >\"$4\"");
+  const Ended ended = run("export out pdf", path);
+  ASSERT_EQ(ended.code, 0) << ended.error;
+  EXPECT_EQ(read_file(folder_ / "out/export/pdf/scores.pdf"),
+            read_file(folder_ / "out/export/svg/scores.svg"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out/export/pdf/scores.pdf.tmp"));
+
+  converter("[ \"$1\" = --version ] && exit; echo half >\"$4\"; echo no such font >&2; exit 1");
+  const Ended broken = run("export out pdf", path);
+  EXPECT_EQ(broken.code, 3);
+  EXPECT_EQ(broken.error, "linex: export pdf: out/export/svg/scores.svg: no such font\n");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out/export/pdf/scores.pdf.tmp"));
+  EXPECT_NE(read_file(folder_ / "out/export/pdf/scores.pdf"), "half\n");
+
+  const Ended absent = run("export out pdf", "PATH='" + (folder_ / "none").string() + "'");
+  EXPECT_EQ(absent.code, 3);
+  EXPECT_NE(absent.error.find("apt install librsvg2-bin"), std::string::npos) << absent.error;
 }
 
 }  // namespace

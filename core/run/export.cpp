@@ -7,6 +7,7 @@
 
 #include "core/report/plots.hpp"
 #include "core/report/unit_details.hpp"
+#include "core/run/pdf.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
@@ -178,12 +179,17 @@ std::string score_figure(const ExplanationFile& file) {
   return share_plot("Test correlation of units, best first", "rank", "correlation", rank, lines);
 }
 
-void write_figures(const fs::path& folder, const ExplanationFile& file, const Source& source,
-                   const RecordedLayers& recorded) {
+/// Writes them into `folder` and returns their names without extension.
+std::vector<std::string> write_figures(const fs::path& folder, const ExplanationFile& file,
+                                       const Source& source, const RecordedLayers& recorded) {
+  std::vector<std::string> names;
+  const auto write = [&](const std::string& name, const std::string& figure) {
+    write_file_atomic(folder / (name + ".svg"), figure);
+    names.push_back(name);
+  };
   fs::create_directories(folder);
-  if (const std::string figure = score_figure(file); !figure.empty())
-    write_file_atomic(folder / "scores.svg", figure);
-  if (!source.data || source.data->labels().empty()) return;
+  if (const std::string figure = score_figure(file); !figure.empty()) write("scores", figure);
+  if (!source.data || source.data->labels().empty()) return names;
   for (const auto& [layer, rows] : by_layer(file))
     for (std::size_t l = 0; l < source.layers.size(); ++l) {
       if (source.layers[l] != layer) continue;
@@ -193,17 +199,31 @@ void write_figures(const fs::path& folder, const ExplanationFile& file, const So
             class_composition(recorded.layers[l].select(1, unit), source.data->labels(),
                               source.data->class_names(), 8, 6);
         if (composition.counts.empty()) continue;
-        write_file_atomic(
-            folder / (file_name(layer) + "-" + std::to_string(unit) + ".svg"),
-            composition_plot("Unit " + std::to_string(unit) + " of " + layer, composition));
+        write(file_name(layer) + "-" + std::to_string(unit),
+              composition_plot("Unit " + std::to_string(unit) + " of " + layer, composition));
       }
     }
+  return names;
+}
+
+void write_pdfs(const fs::path& folder, const fs::path& figures,
+                const std::vector<std::string>& names, const PluginContext& context) {
+  fs::create_directories(folder);
+  const auto count = static_cast<std::int64_t>(names.size());
+  const auto progress = context.progress("figures as PDF", count, "figures");
+  parallel_for(count, context.run().threads, [&](std::int64_t i) {
+    check_cancelled(context);
+    const std::string& name = names[static_cast<std::size_t>(i)];
+    write_pdf(figures / (name + ".svg"), folder / (name + ".pdf"));
+    progress->advance(1);
+  });
 }
 
 }  // namespace
 
 const std::vector<std::string>& export_formats() {
-  static const std::vector<std::string> all{"jsonl", "neuronpedia", "exemplars", "latex", "svg"};
+  static const std::vector<std::string> all{"jsonl", "neuronpedia", "exemplars",
+                                            "latex", "svg",         "pdf"};
   return all;
 }
 
@@ -307,17 +327,20 @@ fs::path export_run(const std::string& format, const fs::path& folder, const Exp
   if (format == "neuronpedia")
     return write("neuronpedia.jsonl",
                  to_neuronpedia(file, place.options("model").text("plugin"), method));
+  if (format == "pdf") need_pdf_converter();
   const auto data = place.open_data();
   const Source source = open_source(place, data);
-  if (format == "svg") {
+  if (format == "svg" || format == "pdf") {
     StageClock clock;
-    write_figures(folder / "svg", file, source, record_activations(place, source, clock, false));
-    return folder / "svg";
+    const auto names = write_figures(folder / "svg", file, source,
+                                     record_activations(place, source, clock, false));
+    if (format == "pdf") write_pdfs(folder / "pdf", folder / "svg", names, place.context());
+    return folder / format;
   }
   if (!data || source.recorded.defined())
     throw input_error(
         "export exemplars: recorded activations have no network to show where in an "
-        "image a unit is active; jsonl, neuronpedia, latex and svg do without");
+        "image a unit is active; jsonl, neuronpedia, latex, svg and pdf do without");
   for (const auto& [layer, rows] : by_layer(file))
     if (std::find(source.layers.begin(), source.layers.end(), layer) != source.layers.end())
       write_exemplars(folder / "exemplars" / file_name(layer), layer, units_of(file, rows), source,

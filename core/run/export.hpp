@@ -10,7 +10,7 @@
 
 namespace linex {
 
-/// jsonl, neuronpedia, exemplars, latex, svg.
+/// jsonl, neuronpedia, exemplars, latex, svg, pdf.
 const std::vector<std::string>& export_formats();
 /// The formats of a comma list. Throws Error(usage) with near names for an unknown one.
 std::vector<std::string> parse_export_formats(const std::string& list);
@@ -30,7 +30,8 @@ std::string to_latex(const ExplanationFile& file);
 /// Writes one format into `folder` and returns what was written. `exemplars` needs a network and
 /// images: for each layer images.npy uint8 (units, k, 3, H, W), masks.npy uint8 (units, k, 1, H,
 /// W), activations.csv and ids.csv, one line of k a unit (MILAN's layout), and units.npy int64
-/// (units). Throws Error(input) where the run has not what a format needs.
+/// (units). `pdf` writes the figures of `svg` too. Throws Error(input) where the run has not what a
+/// format needs.
 std::filesystem::path export_run(const std::string& format, const std::filesystem::path& folder,
                                  const ExplanationFile& file, const std::string& method,
                                  Workplace& place);
