@@ -215,6 +215,16 @@ std::string filled(std::string_view page,
   return text.append(page);
 }
 
+/// None where it was given no list, as one that only scores texts.
+std::vector<std::string> list_of(const ConceptLabeler& labeler) {
+  try {
+    return labeler.concepts();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::usage) throw;
+    return {};
+  }
+}
+
 /// For the page's search, offline: {concept of the run's list that explains no unit: [[concept that
 /// does, likeness], …]}, the most alike first. Empty where no simulator embeds texts.
 ReportJson near_json(const Report& report) {
@@ -238,7 +248,7 @@ ReportJson near_json(const Report& report) {
                                   [&](const auto& name) { return !simulator->knows(name); }),
                    explaining.end());
   std::vector<std::string> others;
-  for (const auto& name : simulator->concepts())
+  for (const auto& name : list_of(*simulator))
     if (!known.count(name)) others.push_back(name);
   if (explaining.empty() || others.empty()) return near;
   const auto* embeddings = ability<ImageTextEmbeddings>(*simulator);
