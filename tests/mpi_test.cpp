@@ -163,6 +163,14 @@ TEST_F(Mpi, SeveralLayersOfANetwork) {
   expect_same("activations " + network + "--run.out=",
               {"activations.layer2.npy", "activations.layer3.npy", "logits.npy", "top_images.csv"},
               {2});
+  for (const char* batch : {"1", "24"}) {
+    ASSERT_EQ(
+        run("activations " + network + "--run.out=batch --run.cache=none --run.batch=" + batch)
+            .code,
+        0);
+    EXPECT_TRUE(bytes("batch/activations.layer3.npy") == bytes("alone/activations.layer3.npy"))
+        << batch;
+  }
   // What only one rank sees, it tells with its name.
   write("images/dog/1528.png", bytes("images/dog/1528.png").substr(0, 200));
   const Ended one =

@@ -57,8 +57,7 @@ std::shared_ptr<TargetModel> UnitBasis::attach(std::shared_ptr<TargetModel> netw
   fill_ = [this, network, data, train](const std::string& layer, units::CovarianceSum& sum) {
     const torch::NoGradGuard no_gradients;
     const RunSettings& run = context_.run();
-    const std::int64_t batch =
-        std::max<std::int64_t>(1, run.batch > 0 ? run.batch : network->preferred_batch());
+    const std::int64_t batch = batch_size(*network, run);
     BatchLoader loader(data, train, network->preprocess(),
                        {batch, run.threads, batches_ahead(run.device, run.threads)});
     const auto progress = context_.progress("principal components of " + layer,

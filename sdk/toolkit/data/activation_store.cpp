@@ -154,8 +154,7 @@ Activations extract_activations(TargetModel& model, const std::shared_ptr<const 
                                 const ActivationRequest& request, const PluginContext& context) {
   if (data->size() == 0) throw input_error("the data set has no images");
   const torch::NoGradGuard no_gradients;
-  std::int64_t batch = context.run().batch > 0 ? context.run().batch : model.preferred_batch();
-  batch = std::max<std::int64_t>(batch, 1);
+  const std::int64_t batch = batch_size(model, context.run());
 
   std::vector<std::string> names = request.layers;
   if (request.logits) names.emplace_back();

@@ -1,5 +1,6 @@
 #include "toolkit/data/loader.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -48,6 +49,13 @@ torch::Tensor load_batch(const DataSet& data, const Rows& rows, const Preprocess
 
 int batches_ahead(const std::string& device, int threads) {
   return device != "cpu" || threads > 4 ? 2 : 0;
+}
+
+std::int64_t batch_size(const TargetModel& model, const RunSettings& run) {
+  constexpr std::int64_t kPiece = 16;
+  if (run.batch <= 0) return std::max<std::int64_t>(1, model.preferred_batch());
+  if (run.device != "cpu") return run.batch;
+  return (run.batch + kPiece - 1) / kPiece * kPiece;
 }
 
 struct BatchLoader::State {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "linex/context.hpp"
 #include "linex/data.hpp"
 #include "linex/model.hpp"
 #include "toolkit/data/preprocess.hpp"
@@ -32,6 +33,11 @@ struct LoadOptions {
 
 /// A good LoadOptions::ahead for a network that runs on `device` with `threads` threads.
 int batches_ahead(const std::string& device, int threads);
+
+/// Images a pass: run.batch, else what the model prefers. Networks take a batch on a CPU in pieces
+/// of 4 or 16 images (net/execution.hpp), so run.batch is rounded up to whole pieces: an image has
+/// the same neighbours whatever the batch, and its values the same bytes.
+std::int64_t batch_size(const TargetModel& model, const RunSettings& run);
 
 /// Walks over `rows` in order, batch by batch; the batches do not depend on threads or ahead.
 class BatchLoader {

@@ -14,8 +14,7 @@ namespace {
 constexpr std::int64_t kStackedImages = 256;
 
 BatchLoader load(const VariantJob& job, const Rows& rows, const PluginContext& context) {
-  const std::int64_t batch =
-      context.run().batch > 0 ? context.run().batch : job.model.preferred_batch();
+  const std::int64_t batch = batch_size(job.model, context.run());
   const int threads = context.run().threads;
   return {job.data,
           rows,

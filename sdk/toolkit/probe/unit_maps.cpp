@@ -14,10 +14,6 @@ namespace linex {
 
 namespace {
 
-std::int64_t batch_size(const TargetModel& model, const RunSettings& run) {
-  return std::max<std::int64_t>(1, run.batch > 0 ? run.batch : model.preferred_batch());
-}
-
 /// Side of the square that `tokens` image tokens make, or 0.
 std::int64_t square_side(std::int64_t tokens) {
   const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(tokens))));
