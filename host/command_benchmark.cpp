@@ -5,7 +5,7 @@
 //                   labeler.KEY and solver.KEY, its own simulator too; "{network}" in a value is
 //                   the network's name
 //
-// --world needs no configuration: five methods on three networks of the embedded world.
+// --world needs no configuration: seven methods on three networks of the embedded world.
 // Everything else is as for explain, and shared: [data], [evaluator], [simulator], [run].
 #include <cstdio>
 
