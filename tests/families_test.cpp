@@ -140,6 +140,41 @@ TEST(EveryFamily, RefusesWhatIsNoWholeCheckpointOfIt) {
   }
 }
 
+TEST(EveryFamily, ComputesInBfloat16WhatItDoesInFloat) {
+  for (const NetworkFamily& family : network_families()) {
+    SCOPED_TRACE(family.plugin);
+    const auto options = test::given({{"weights", fixtures(fixture_of(family.plugin)).string()}});
+    const test::TestModel plain(family.plugin, options), half(family.plugin, options, 2, true);
+    const Preprocess preprocess = plain->preprocess();
+    const std::int64_t side = preprocess.crop ? preprocess.crop : preprocess.size;
+    torch::manual_seed(0);
+    const torch::Tensor images = torch::rand({2, 3, side, side}) - 0.5;
+    const auto layers = plain->layers();
+    const ForwardResult expected = plain->forward(images, layers, true),
+                        found = half->forward(images, layers, true);
+    ASSERT_EQ(found.layers.size(), layers.size());
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      ASSERT_EQ(found.layers[l].scalar_type(), torch::kFloat) << layers[l];
+      ASSERT_EQ(found.layers[l].sizes(), expected.layers[l].sizes()) << layers[l];
+      // Roundings to 8 bits, over up to 90 layers of random weights.
+      const double error = (found.layers[l] - expected.layers[l]).norm().item<double>() /
+                           std::max(expected.layers[l].norm().item<double>(), 1e-6);
+      EXPECT_LT(error, 0.15) << layers[l];
+    }
+    EXPECT_GT((found.logits - expected.logits).abs().max().item<double>(), 0)
+        << "it ran in float32";
+    EXPECT_NE(half->fingerprint(), plain->fingerprint());
+    // A layer put back as it was leaves the logits as they were.
+    const auto tail = half->split(images, layers[layers.size() / 2]);
+    EXPECT_EQ(tail->activation().scalar_type(), torch::kFloat);
+    EXPECT_TRUE(torch::allclose(tail->logits(tail->activation()), found.logits, 1e-5, 1e-5));
+    const LinearHead head = half->linear_head(layers.back());
+    if (head.weight.defined()) {
+      EXPECT_EQ(head.weight.scalar_type(), torch::kFloat);
+    }
+  }
+}
+
 TEST(FindModelPlugin, OtherFilesAreNamed) {
   const std::string foreign =
       input_error_of([] { find_model_plugin(fixtures("weights/zip.pth")); });

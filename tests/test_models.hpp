@@ -25,7 +25,7 @@ class SilentLogger final : public Logger {
 /// A model of plugin `name` with `given` options over the defaults; lives with its context.
 class TestModel {
  public:
-  TestModel(const std::string& name, OptionValues given, int threads = 2) {
+  TestModel(const std::string& name, OptionValues given, int threads = 2, bool bf16 = false) {
     const std::string file = std::string(LINEX_PLUGIN_DIR) + "/models/linex_model_" + name + ".so";
     void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) throw std::runtime_error(dlerror());
@@ -33,7 +33,7 @@ class TestModel {
     const OptionValues options =
         typed_options({descriptor_->options, descriptor_->option_count}, given.all());
     run_.threads = threads;
-    context_ = std::make_unique<HostContext>(options, run_, log_, true);
+    context_ = std::make_unique<HostContext>(options, run_, log_, true, nullptr, Precision{bf16});
     void* made = nullptr;
     char error[2048];
     const int code = descriptor_->create(context_.get(), &made, error, sizeof error);

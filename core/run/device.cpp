@@ -5,6 +5,10 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <sched.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 #include <unistd.h>
 
 #include <algorithm>
@@ -35,6 +39,29 @@ std::string resolve_device(const std::string& text, int local_rank) {
     throw usage_error("run.device: there is no GPU " + number + "; this machine has " +
                       std::to_string(at::getNumGPUs()));
   return "cuda:" + number;
+}
+
+namespace {
+
+bool processor_has_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#elif defined(__aarch64__) && defined(HWCAP2_BF16)
+  return (::getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+bool resolve_bf16(const std::string& text, const std::string& device) {
+  if (text != "bf16") return false;
+  if (device == "cpu" && !processor_has_bf16())
+    throw usage_error(
+        "run.precision=bf16: this processor has no bfloat16 instructions (avx512_bf16); leave it "
+        "out");
+  return true;
 }
 
 int resolve_threads(std::int64_t wanted, int local_size) {

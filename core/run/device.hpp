@@ -11,6 +11,10 @@ namespace linex {
 /// and for a GPU that is not there.
 std::string resolve_device(const std::string& text, int local_rank = 0);
 
+/// "float" (false) or "bf16" (true) on `device`. Throws Error(usage) where the processor has no
+/// instructions for bfloat16: emulated, it would be slower than float32 and less exact.
+bool resolve_bf16(const std::string& text, const std::string& device);
+
 /// 0 = all: OMP_NUM_THREADS where set, else the processors this process may use, shared with the
 /// `local_size` ranks of this machine where none was given its own. LibTorch's own default is half
 /// of them.

@@ -22,6 +22,9 @@ const std::vector<Section>& sections() {
         text("units", "", "units to explain, e.g. 0:64,100; all if empty"),
         integer("batch", 0, 0, 65536,
                 "images a forward pass, on a CPU in whole sixteens; 0 = the model's choice"),
+        choice("precision", "float", "float|bf16",
+               "of networks that linex builds and of embeddings: bf16 is faster where the "
+               "processor or GPU has it, and moves their values"),
         text("cache", "",
              "folder for content-keyed caches; empty = run.out/cache, none = no cache"),
         flag("resume", true, "go on with an interrupted run of the same configuration"),

@@ -184,11 +184,12 @@ Workplace::Workplace(PluginRegistry& registry, const Sections& raw)
   settings_.seed = static_cast<std::uint64_t>(run.integer("seed"));
   settings_.memory_bytes = resolve_memory(run.real("memory"), beside);
   settings_.batch = run.integer("batch");
+  precision_.bf16 = resolve_bf16(run.text("precision"), settings_.device);
   const std::string cache = run.text("cache");
   if (leads()) settings_.out = out_;
   if (cache != "none") settings_.cache = cache.empty() ? out_ / "cache" : fs::path(cache);
   quiet_ = level == "error" || level == "off" || !leads();
-  context_ = std::make_shared<HostContext>(run, settings_, *log_, quiet_, &cluster_);
+  context_ = std::make_shared<HostContext>(run, settings_, *log_, quiet_, &cluster_, precision_);
   for (const auto& warning : registry.warnings()) log_->warning(warning);
   if (const std::string complaint = blas_complaint(); !complaint.empty()) log_->warning(complaint);
 }
@@ -197,8 +198,8 @@ bool Workplace::has_plugin(const std::string& section) const { return choices_.c
 
 template <class Interface>
 Named<Interface> Workplace::open(const std::string& section_name, const Choice& choice) {
-  auto context =
-      std::make_shared<HostContext>(choice.options.values, settings_, *log_, quiet_, &cluster_);
+  auto context = std::make_shared<HostContext>(choice.options.values, settings_, *log_, quiet_,
+                                               &cluster_, precision_);
   auto object = registry_.create<Interface>(choice.name, std::move(context));
   const PluginEntry& entry = registry_.find(KindOf<Interface>::value, choice.name);
   used_.push_back({section_name, to_string(entry.note->kind), choice.name, entry.note->version,

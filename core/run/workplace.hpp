@@ -100,6 +100,7 @@ class Workplace {
   RunCluster& cluster_;
   std::map<std::string, std::vector<Choice>> choices_;  // by section
   RunSettings settings_;
+  Precision precision_;
   std::filesystem::path out_;
   bool quiet_ = false;
   std::shared_ptr<ConsoleLogger> log_;

@@ -174,7 +174,7 @@ WorldSiglip train_world_siglip(const WorldSiglipOptions& options, const fs::path
   for (auto& [name, tensor] : trained.tensors) tensor = tensor.to(torch::kHalf);
   write_safetensors(weights, trained.tensors);
   VisionText model = VisionText::load(weights, {});
-  model.prepare(context.run(), false);
+  model.prepare(context.run());
   made.sigmoid = fit_sigmoid(model, *tokenizer, world, data.images, train.threads);
 
   // Last, because its presence says that the rest is there.

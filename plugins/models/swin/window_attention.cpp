@@ -60,9 +60,9 @@ class WindowAttention final : public Op {
     if (options_.shift_first && shifted) x = x.roll({shift_rows, shift_columns}, {1, 2});
     return x.contiguous().permute({0, 3, 1, 2});
   }
-  void to(const torch::Device& device) override {
+  void to(const Placement& place) override {
     for (Tensor* tensor : {&table_, &index_, &scale_, &padding_})
-      if (tensor->defined()) *tensor = tensor->to(device);
+      *tensor = placed(*tensor, place);
   }
 
  private:

@@ -1,5 +1,6 @@
 // Any module saved by torch.jit.save, scripted or traced.
 #include <linex/plugin.hpp>
+#include <linex/precision.hpp>
 
 #include "script_network.hpp"
 #include "toolkit/net/image_model.hpp"
@@ -58,6 +59,10 @@ class TorchScript final : public linex::TargetModel {
         network_(context.options().path("weights"), script_options(context, execution_)) {
     if (network_.converted())
       context.log().info("torchscript: weights in half precision run in float32");
+    if (linex::wants_bf16(context))
+      context.log().warning(
+          "torchscript: run.precision=bf16 is for networks that linex builds itself; this one "
+          "runs in float32");
     context.log().info("torchscript: " + std::to_string(network_.layers().size()) +
                        " layers; pixels: " + preprocess_.describe());
   }

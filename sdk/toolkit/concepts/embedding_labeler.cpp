@@ -196,7 +196,7 @@ const Tensor& EmbeddingLabeler::images() const {
               " data=" + data_->fingerprint() + " half=" + (store.half ? "1" : "0") +
               " device=" + run.device.substr(0, 3);
   constexpr std::int64_t kBatch = 16;
-  const LoadOptions load{run.batch > 0 ? run.batch : kBatch, run.threads,
+  const LoadOptions load{batch_size(kBatch, run), run.threads,
                          batches_ahead(run.device, run.threads), margin};
   const Tensor embedded = stored_rows(
       store, context_, "embeddings", "images", [&](std::int64_t begin, std::int64_t end) {

@@ -1,6 +1,7 @@
 #include "toolkit/concepts/vision_text_model.hpp"
 
 #include "linex/error.hpp"
+#include "linex/precision.hpp"
 #include "toolkit/base/text.hpp"
 
 namespace linex {
@@ -49,7 +50,7 @@ std::unique_ptr<Tokenizer> open_vocabulary(const VisionTextFamily& family,
 }  // namespace
 
 VisionTextModel::VisionTextModel(const PluginContext& context, const VisionTextFamily& family)
-    : half_(context.options().text("precision") == "half") {
+    : half_(context.options().text("precision") == "half" || wants_bf16(context)) {
   const OptionValues& options = context.options();
   const fs::path weights = options.path("weights");
   model_ = VisionText::load(weights, overrides_from(options));
@@ -57,7 +58,8 @@ VisionTextModel::VisionTextModel(const PluginContext& context, const VisionTextF
     throw input_error(weights.string() + " is " + model_.config().name() +
                       "; use plugin=" + plugin_name(model_.config().family));
   tokenizer_ = open_vocabulary(family, options, model_.config());
-  model_.prepare(context.run(), half_);
+  const bool bf16 = wants_bf16(context) || context.run().device == "cpu";
+  model_.prepare(context.run(), !half_ ? torch::kFloat : bf16 ? torch::kBFloat16 : torch::kHalf);
 }
 
 }  // namespace linex

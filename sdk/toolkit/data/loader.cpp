@@ -52,8 +52,12 @@ int batches_ahead(const std::string& device, int threads) {
 }
 
 std::int64_t batch_size(const TargetModel& model, const RunSettings& run) {
+  return batch_size(std::max<std::int64_t>(1, model.preferred_batch()), run);
+}
+
+std::int64_t batch_size(std::int64_t usual, const RunSettings& run) {
   constexpr std::int64_t kPiece = 16;
-  if (run.batch <= 0) return std::max<std::int64_t>(1, model.preferred_batch());
+  if (run.batch <= 0) return usual;
   if (run.device != "cpu") return run.batch;
   return (run.batch + kPiece - 1) / kPiece * kPiece;
 }

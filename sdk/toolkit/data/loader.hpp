@@ -38,6 +38,8 @@ int batches_ahead(const std::string& device, int threads);
 /// of 4 or 16 images (net/execution.hpp), so run.batch is rounded up to whole pieces: an image has
 /// the same neighbours whatever the batch, and its values the same bytes.
 std::int64_t batch_size(const TargetModel& model, const RunSettings& run);
+/// The same for what is no TargetModel and prefers `usual` images.
+std::int64_t batch_size(std::int64_t usual, const RunSettings& run);
 
 /// Walks over `rows` in order, batch by batch; the batches do not depend on threads or ahead.
 class BatchLoader {

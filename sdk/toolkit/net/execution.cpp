@@ -32,7 +32,7 @@ std::int64_t preferred_batch(std::int64_t side, const ExecutionOptions& options)
 }
 
 torch::Tensor to_result(const torch::Tensor& value) {
-  const torch::Tensor moved = value.cpu();
+  const torch::Tensor moved = value.to(torch::kCPU, torch::kFloat);
   return moved.is_non_overlapping_and_dense() ? moved : moved.contiguous();
 }
 

@@ -11,6 +11,7 @@ namespace linex {
 /// How and where a network runs.
 struct ExecutionOptions {
   torch::Device device = torch::kCPU;
+  torch::Dtype type = torch::kFloat;  ///< of weights and values inside; results are float32
   int threads = 1;
   /// Images one thread takes at a time on a CPU; 0 = by image size. Results do not depend on the
   /// number of threads because these pieces do not.
@@ -29,7 +30,7 @@ int piece_workers(const ExecutionOptions& options);
 /// Batch size that keeps every thread busy for images of `side` pixels (0 = unknown).
 std::int64_t preferred_batch(std::int64_t side, const ExecutionOptions& options);
 
-/// A value as the results of a pass are: on the CPU and dense.
+/// A value as the results of a pass are: float32, on the CPU and dense.
 torch::Tensor to_result(const torch::Tensor& value);
 /// Results of all pieces as one batch.
 torch::Tensor join_pieces(const std::vector<torch::Tensor>& parts);

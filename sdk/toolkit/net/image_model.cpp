@@ -138,7 +138,7 @@ std::string no_logits_note(const StateDict& weights, const std::string& head,
   return text + "; the layers before it work";
 }
 
-ImageModel::ImageModel(BuiltNetwork built, const RunSettings& run)
+ImageModel::ImageModel(BuiltNetwork built, const RunSettings& run, Precision precision)
     : network_(std::move(built.network)),
       fingerprint_(std::move(built.fingerprint)),
       preprocess_(built.preprocess),
@@ -147,11 +147,16 @@ ImageModel::ImageModel(BuiltNetwork built, const RunSettings& run)
       has_logits_(built.has_logits) {
   execution_.device = torch::Device(run.device);
   execution_.threads = run.threads;
-  network_.to(execution_.device);
+  if (precision.bf16) {
+    execution_.type = torch::kBFloat16;
+    fingerprint_ += " bf16";
+  }
+  network_.to({execution_.device, execution_.type});
 }
 
 ImageModel::ImageModel(BuiltNetwork built, const PluginContext& context, const std::string& plugin)
-    : ImageModel((tell(built, plugin, context.log()), std::move(built)), context.run()) {}
+    : ImageModel((tell(built, plugin, context.log()), std::move(built)), context.run(),
+                 Precision{wants_bf16(context)}) {}
 
 void ImageModel::check_side(const torch::Tensor& images) const {
   if (only_side_ == 0 || (images.size(2) == only_side_ && images.size(3) == only_side_)) return;
@@ -199,8 +204,11 @@ LinearHead ImageModel::linear_head(const std::string& layer) const {
   if (!has_logits_) return {};
   const LinearWeights head = network_.linear_head(network_.find(layer));
   if (!head.weight.defined()) return {};
-  LinearHead result{head.weight.cpu(), {}};
-  result.bias = head.bias.defined() ? head.bias.cpu() : torch::zeros({head.weight.size(0)});
+  const auto given = [](const torch::Tensor& tensor) {
+    return tensor.to(torch::kCPU, torch::kFloat);
+  };
+  LinearHead result{given(head.weight), {}};
+  result.bias = head.bias.defined() ? given(head.bias) : torch::zeros({head.weight.size(0)});
   return result;
 }
 

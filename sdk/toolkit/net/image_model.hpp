@@ -9,6 +9,7 @@
 
 #include "linex/context.hpp"
 #include "linex/model.hpp"
+#include "linex/precision.hpp"
 #include "toolkit/checkpoint/config_file.hpp"
 #include "toolkit/checkpoint/weights.hpp"
 #include "toolkit/net/network.hpp"
@@ -66,7 +67,7 @@ std::string no_logits_note(const StateDict& weights, const std::string& head,
 /// Runs on RunSettings::device with RunSettings::threads; results are on the CPU.
 class ImageModel : public TargetModel {
  public:
-  ImageModel(BuiltNetwork built, const RunSettings& run);
+  ImageModel(BuiltNetwork built, const RunSettings& run, Precision precision = {});
   /// Tells the log what was built, as `plugin`.
   ImageModel(BuiltNetwork built, const PluginContext& context, const std::string& plugin);
 

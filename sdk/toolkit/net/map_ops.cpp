@@ -23,9 +23,9 @@ class ChannelNorm final : public Op {
   Tensor run(const Inputs& in, bool) const override {
     return as_map(at::layer_norm(positions(in[0]), weight_.sizes(), weight_, bias_, eps_), in[0]);
   }
-  void to(const torch::Device& device) override {
-    weight_ = weight_.to(device);
-    bias_ = bias_.to(device);
+  void to(const Placement& place) override {
+    weight_ = placed(weight_, place);
+    bias_ = placed(bias_, place);
   }
 
  private:
@@ -39,9 +39,9 @@ class ChannelLinear final : public Op {
   Tensor run(const Inputs& in, bool) const override {
     return as_map(at::linear(positions(in[0]), weight_, bias_), in[0]);
   }
-  void to(const torch::Device& device) override {
-    weight_ = weight_.to(device);
-    if (bias_.defined()) bias_ = bias_.to(device);
+  void to(const Placement& place) override {
+    weight_ = placed(weight_, place);
+    bias_ = placed(bias_, place);
   }
 
  private:
@@ -55,7 +55,7 @@ class Scale final : public Op {
     Tensor x = in[0];
     return reuse ? x.mul_(scale_) : x * scale_;
   }
-  void to(const torch::Device& device) override { scale_ = scale_.to(device); }
+  void to(const Placement& place) override { scale_ = placed(scale_, place); }
 
  private:
   Tensor scale_;
@@ -94,9 +94,9 @@ class ResponseNorm final : public Op {
     const Tensor response = x * (relative * weight_ + 1.0) + bias_;
     return as_map(response.view_as(rows), in[0]);
   }
-  void to(const torch::Device& device) override {
-    weight_ = weight_.to(device);
-    bias_ = bias_.to(device);
+  void to(const Placement& place) override {
+    weight_ = placed(weight_, place);
+    bias_ = placed(bias_, place);
   }
 
  private:

@@ -12,7 +12,7 @@ namespace {
 using torch::Tensor;
 
 Tensor to_device(const Tensor& values, const ExecutionOptions& options) {
-  const Tensor moved = values.to(options.device, torch::kFloat);
+  const Tensor moved = values.to(options.device, options.type);
   return moved.dim() == 4 ? moved.contiguous(at::MemoryFormat::ChannelsLast) : moved;
 }
 
@@ -38,9 +38,9 @@ Network::Node Network::add(OpPtr op, std::vector<Node> inputs) {
 
 void Network::name(const std::string& name, Node node) { names_.emplace_back(name, node); }
 
-void Network::to(const torch::Device& device) {
+void Network::to(const Placement& place) {
   for (Step& step : steps_)
-    if (step.op) step.op->to(device);
+    if (step.op) step.op->to(place);
 }
 
 std::vector<std::string> Network::layers() const {
@@ -198,7 +198,8 @@ NetworkTail::NetworkTail(const Network& network, Network::Node layer, const Tens
 Tensor NetworkTail::activation() const {
   const at::NoGradGuard no_grad;
   std::vector<Tensor> parts;
-  for (const Piece& piece : pieces_) parts.push_back(piece.activation.cpu());
+  for (const Piece& piece : pieces_)
+    parts.push_back(piece.activation.to(torch::kCPU, torch::kFloat));
   return join_pieces(parts);
 }
 
@@ -219,7 +220,8 @@ Tensor NetworkTail::logits(const Tensor& replaced) const {
     Network::Values values(network_.steps_.size());
     values[layer_] = value;
     for (std::size_t c = 0; c < carried_.size(); ++c) values[carried_[c]] = piece.carried[c];
-    parts[task] = network_.evaluate(std::move(values), {network_.output()})[0].cpu();
+    parts[task] =
+        network_.evaluate(std::move(values), {network_.output()})[0].to(torch::kCPU, torch::kFloat);
   });
   const at::NoGradGuard no_grad;
   return join_pieces(parts);

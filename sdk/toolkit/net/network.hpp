@@ -26,7 +26,7 @@ class Network {
   /// Lets `name` be tapped. Several names may mean one node (a block and its last module).
   void name(const std::string& name, Node node);
   void set_output(Node node) { output_ = node; }
-  void to(const torch::Device& device);
+  void to(const Placement& place);
 
   Node input() const { return 0; }
   Node output() const { return output_; }

@@ -10,13 +10,16 @@ using torch::Tensor;
 using Inputs = std::vector<Tensor>;
 
 Op::~Op() = default;
-void Op::to(const torch::Device&) {}
+void Op::to(const Placement&) {}
+
+Tensor placed(const Tensor& tensor, const Placement& place) {
+  if (!tensor.defined()) return tensor;
+  return tensor.is_floating_point() ? tensor.to(place.device, place.type) : tensor.to(place.device);
+}
 
 namespace {
 
-void move(Tensor& tensor, const torch::Device& device) {
-  if (tensor.defined()) tensor = tensor.to(device);
-}
+void move(Tensor& tensor, const Placement& place) { tensor = placed(tensor, place); }
 
 class Conv final : public Op {
  public:
@@ -31,9 +34,9 @@ class Conv final : public Op {
     return at::conv2d(in[0], weight_, bias_, options_.stride, {options_.padding, sides},
                       options_.dilation, options_.groups);
   }
-  void to(const torch::Device& device) override {
-    move(weight_, device);
-    move(bias_, device);
+  void to(const Placement& place) override {
+    move(weight_, place);
+    move(bias_, place);
   }
 
  private:
@@ -71,8 +74,8 @@ class BatchNorm final : public Op {
   Tensor run(const Inputs& in, bool) const override {
     return at::batch_norm(in[0], weight_, bias_, mean_, variance_, false, 0, eps_, false);
   }
-  void to(const torch::Device& device) override {
-    for (Tensor* tensor : {&weight_, &bias_, &mean_, &variance_}) move(*tensor, device);
+  void to(const Placement& place) override {
+    for (Tensor* tensor : {&weight_, &bias_, &mean_, &variance_}) move(*tensor, place);
   }
 
  private:
@@ -87,9 +90,9 @@ class LayerNorm final : public Op {
   Tensor run(const Inputs& in, bool) const override {
     return at::layer_norm(in[0], weight_.sizes(), weight_, bias_, eps_);
   }
-  void to(const torch::Device& device) override {
-    move(weight_, device);
-    move(bias_, device);
+  void to(const Placement& place) override {
+    move(weight_, place);
+    move(bias_, place);
   }
 
  private:
@@ -104,9 +107,9 @@ class GroupNorm final : public Op {
   Tensor run(const Inputs& in, bool) const override {
     return at::group_norm(in[0], groups_, weight_, bias_, eps_);
   }
-  void to(const torch::Device& device) override {
-    move(weight_, device);
-    move(bias_, device);
+  void to(const Placement& place) override {
+    move(weight_, place);
+    move(bias_, place);
   }
 
  private:
@@ -119,9 +122,9 @@ class Linear final : public Op {
  public:
   Linear(Tensor weight, Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
   Tensor run(const Inputs& in, bool) const override { return at::linear(in[0], weight_, bias_); }
-  void to(const torch::Device& device) override {
-    move(weight_, device);
-    move(bias_, device);
+  void to(const Placement& place) override {
+    move(weight_, place);
+    move(bias_, place);
   }
   LinearWeights weights() const { return {weight_, bias_}; }
 
@@ -216,7 +219,7 @@ class AddConstant final : public Op {
     Tensor sum = in[0];
     return sum.add_(value_);
   }
-  void to(const torch::Device& device) override { move(value_, device); }
+  void to(const Placement& place) override { move(value_, place); }
 
  private:
   Tensor value_;
@@ -258,7 +261,7 @@ class Tokens final : public Op {
     return at::cat({class_token_.expand({patches.size(0), -1, -1}), patches}, 1);
   }
   bool aliases() const override { return !class_token_.defined(); }
-  void to(const torch::Device& device) override { move(class_token_, device); }
+  void to(const Placement& place) override { move(class_token_, place); }
 
  private:
   Tensor class_token_;
@@ -301,9 +304,9 @@ class Attention final : public Op {
     return at::linear(mixed.transpose(1, 2).reshape({x.size(0), x.size(1), width}), out_weight_,
                       out_bias_);
   }
-  void to(const torch::Device& device) override {
+  void to(const Placement& place) override {
     for (Tensor* tensor : {&in_weight_, &in_bias_, &out_weight_, &out_bias_, &mask_})
-      move(*tensor, device);
+      move(*tensor, place);
   }
 
  private:

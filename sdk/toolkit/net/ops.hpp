@@ -10,6 +10,15 @@
 
 namespace linex {
 
+/// Where a network computes, and in which floating-point type.
+struct Placement {
+  torch::Device device = torch::kCPU;
+  torch::Dtype type = torch::kFloat;
+};
+
+/// `tensor` there; one of integers keeps its type, an undefined one stays undefined.
+torch::Tensor placed(const torch::Tensor& tensor, const Placement& place);
+
 /// One step of a network: a pure function of tensors and its weights. [any thread]
 class Op {
  public:
@@ -18,7 +27,7 @@ class Op {
   virtual torch::Tensor run(const std::vector<torch::Tensor>& inputs, bool reuse) const = 0;
   /// Whether the output may share memory with an input although `reuse` was false.
   virtual bool aliases() const { return false; }
-  virtual void to(const torch::Device& device);
+  virtual void to(const Placement& place);
 };
 using OpPtr = std::unique_ptr<Op>;
 

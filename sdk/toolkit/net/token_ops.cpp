@@ -10,9 +10,7 @@ namespace {
 using torch::Tensor;
 using Inputs = std::vector<Tensor>;
 
-void move(Tensor& tensor, const torch::Device& device) {
-  if (tensor.defined()) tensor = tensor.to(device);
-}
+void move(Tensor& tensor, const Placement& place) { tensor = placed(tensor, place); }
 
 Tensor normalised(const Tensor& heads, const HeadNorm& norm) {
   if (!norm.weight.defined()) return heads;
@@ -29,10 +27,10 @@ class Attend final : public Op {
                              normalised(split_heads(parts[1], heads_), key_),
                              split_heads(parts[2], heads_)));
   }
-  void to(const torch::Device& device) override {
+  void to(const Placement& place) override {
     for (HeadNorm* norm : {&query_, &key_}) {
-      move(norm->weight, device);
-      move(norm->bias, device);
+      move(norm->weight, place);
+      move(norm->bias, place);
     }
   }
 
@@ -50,7 +48,7 @@ class AttendLatent final : public Op {
     return join_heads(attend(query_.expand({in[0].size(0), -1, -1, -1}),
                              split_heads(parts[0], heads), split_heads(parts[1], heads)));
   }
-  void to(const torch::Device& device) override { move(query_, device); }
+  void to(const Placement& place) override { move(query_, place); }
 
  private:
   Tensor query_;
@@ -62,7 +60,7 @@ class Prepend final : public Op {
   Tensor run(const Inputs& in, bool) const override {
     return at::cat({prefix_.expand({in[0].size(0), -1, -1}), in[0]}, 1);
   }
-  void to(const torch::Device& device) override { move(prefix_, device); }
+  void to(const Placement& place) override { move(prefix_, place); }
 
  private:
   Tensor prefix_;
@@ -92,7 +90,7 @@ class Scale final : public Op {
     Tensor scaled = in[0];
     return scaled.mul_(factor_);
   }
-  void to(const torch::Device& device) override { move(factor_, device); }
+  void to(const Placement& place) override { move(factor_, place); }
 
  private:
   Tensor factor_;

@@ -230,10 +230,12 @@ Preprocess VisionText::preprocess() const {
   return preprocess;
 }
 
-void VisionText::prepare(const RunSettings& run, bool half) {
+void VisionText::prepare(const RunSettings& run, torch::Dtype type) {
   device_ = torch::Device(run.device);
   threads_ = run.threads;
-  if (half) type_ = device_.is_cpu() ? torch::kBFloat16 : torch::kHalf;
+  type_ = type;
+  // On a CPU half precision is this type, and told apart from float32 by who stores embeddings.
+  if (type == torch::kBFloat16 && !device_.is_cpu()) fingerprint_ += " bf16";
   const auto move = [&](Tensor& tensor) { tensor = tensor.to(device_, type_).contiguous(); };
   vision_.visit(move);
   text_.visit(move);

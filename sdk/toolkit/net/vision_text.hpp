@@ -79,8 +79,8 @@ class VisionText {
   /// Digest of sizes, names and values.
   const std::string& fingerprint() const { return fingerprint_; }
 
-  /// Where and how embed_*() compute. `half`: bfloat16 on a CPU, float16 on a GPU.
-  void prepare(const RunSettings& run, bool half);
+  /// Where and in which floating-point type embed_*() compute.
+  void prepare(const RunSettings& run, torch::Dtype type = torch::kFloat);
   /// images float32 (n, 3, H, W) to float32 (n, embed) on the CPU.
   torch::Tensor embed_images(const torch::Tensor& images) const;
   /// ids int64 (n, context) to float32 (n, embed) on the CPU.
