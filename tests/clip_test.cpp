@@ -198,11 +198,11 @@ TEST(Towers, SameBytesForAnyThreadCountAndCloseInHalf) {
   VisionText half = one, two = one;
   RunSettings run;
   run.threads = 2;
-  two.prepare(run, false);
+  two.prepare(run);
   const Tensor images = torch::randn({11, 3, 32, 32}, torch::kFloat);
   EXPECT_TRUE(one.embed_images(images).equal(two.embed_images(images)));
   half = VisionText::load(fixtures("clip/clip/weights.safetensors"), {});
-  half.prepare(run, true);
+  half.prepare(run, torch::kBFloat16);
   const Tensor rough = half.embed_images(images);
   EXPECT_LT(test::relative_difference(rough, one.embed_images(images)), 0.1);
   EXPECT_FALSE(rough.equal(one.embed_images(images)));

@@ -11,9 +11,28 @@
 #include <thread>
 #include <vector>
 
+// MKL's, where LibTorch holds it: the limit of the calling thread alone, 0 for none. Returns the
+// last.
+extern "C" int MKL_Set_Num_Threads_Local(int threads) __attribute__((weak));
+
 namespace linex {
 
 namespace detail {
+/// MKL computes on one thread in it. It looks at omp_set_num_threads() only until LibTorch has told
+/// it a number.
+class OneMklThread {
+ public:
+  OneMklThread() : before_(MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0) {}
+  ~OneMklThread() {
+    if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(before_);
+  }
+  OneMklThread(const OneMklThread&) = delete;
+  OneMklThread& operator=(const OneMklThread&) = delete;
+
+ private:
+  int before_;
+};
+
 /// Calls work() once on each of `threads` threads and waits for them.
 template <class Work>
 void on_threads(int threads, const Work& work) {
@@ -51,6 +70,7 @@ void parallel_for(std::int64_t n, int threads, const Body& body) {
     // LibTorch sets it, too, the first time a thread asks, so let it do that before.
     at::get_num_threads();
     omp_set_num_threads(1);
+    const detail::OneMklThread one;
     for (std::int64_t i; !failed.load(std::memory_order_relaxed) && (i = next.fetch_add(1)) < n;) {
       try {
         body(i);
