@@ -61,8 +61,7 @@ class WindowAttention final : public Op {
     return x.contiguous().permute({0, 3, 1, 2});
   }
   void to(const Placement& place) override {
-    for (Tensor* tensor : {&table_, &index_, &scale_, &padding_})
-      *tensor = placed(*tensor, place);
+    for (Tensor* tensor : {&table_, &index_, &scale_, &padding_}) *tensor = placed(*tensor, place);
   }
 
  private:
