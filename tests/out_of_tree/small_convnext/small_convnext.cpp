@@ -31,7 +31,7 @@ class LayerScale final : public linex::Op {
   torch::Tensor run(const std::vector<torch::Tensor>& in, bool) const override {
     return in[0] * weight_;
   }
-  void to(const torch::Device& device) override { weight_ = weight_.to(device); }
+  void to(const linex::Placement& place) override { weight_ = linex::placed(weight_, place); }
 
  private:
   torch::Tensor weight_;
