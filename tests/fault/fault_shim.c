@@ -3,12 +3,10 @@
 //   LINEX_FAULT=OP:N:ACTION   OP: open read write fsync rename mmap mkdir malloc; N counts from 1;
 //                             ACTION: an errno as a number, "short" (write: a part only), "kill"
 //                             or "term" (the signal comes before the call)
-//   LINEX_FAULT_ROOT=DIR      only calls on files under DIR count: what libraries do elsewhere
-//   differs
-//                             from machine to machine
+//   LINEX_FAULT_ROOT=DIR      only calls on files under DIR count: what libraries do elsewhere is
+//                             another thing on each machine
 //   LINEX_FAULT_LEAST=BYTES   malloc: only requests of so many bytes count, and only after the
-//   first
-//                             call on a file under DIR, when libraries have been loaded
+//                             first call on a file under DIR, when libraries have been loaded
 //   LINEX_FAULT_LOG=FILE      one line is added when the fault is dealt out
 #define _GNU_SOURCE
 #include <dlfcn.h>

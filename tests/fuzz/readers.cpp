@@ -1,7 +1,7 @@
 // Everything that reads bytes from outside, one function each, under libFuzzer. The environment
-// variable LINEX_FUZZ_READER names the one to run; tests/fuzz/run drives all of them. What may come
-// out of a reader is a value or linex::Error; anything else, memory beyond the limit or a run of
-// ten seconds is a finding.
+// variable LINEX_FUZZ_READER names the one to run; tests/fuzz/drive.py runs all of them. What may
+// come out of a reader is a value or linex::Error; anything else, memory beyond the limit or a run
+// of ten seconds is a finding.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
