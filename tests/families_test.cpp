@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 
@@ -173,6 +174,22 @@ TEST(EveryFamily, ComputesInBfloat16WhatItDoesInFloat) {
       EXPECT_EQ(head.weight.scalar_type(), torch::kFloat);
     }
   }
+}
+
+TEST(EveryFamily, HasTheModulesOfNewerTimm) {
+  // timm 1.0 names what does nothing in all weights that it has.
+  const auto has = [](const char* plugin, const char* file, const std::string& layer) {
+    const auto options = test::given({{"weights", fixtures(file).string()}});
+    const auto layers = test::TestModel(plugin, options)->layers();
+    return std::find(layers.begin(), layers.end(), layer) != layers.end();
+  };
+  for (const char* file : {"efficientnet_tf_timm", "efficientnet_v2_timm"})
+    EXPECT_TRUE(has("efficientnet", ("models/" + std::string(file) + ".safetensors").c_str(),
+                    "blocks.0.0.aa"))
+        << file;
+  const char* const mobilenet = "models/mobilenet_v3_timm.safetensors";
+  EXPECT_TRUE(has("mobilenet", mobilenet, "blocks.0.0.aa"));
+  EXPECT_TRUE(has("mobilenet", mobilenet, "norm_head"));
 }
 
 TEST(FindModelPlugin, OtherFilesAreNamed) {

@@ -167,6 +167,7 @@ class MobileBuilder {
 
   Node timm_block(const std::string& name, Node x, std::int64_t stride, Activation activation) {
     const auto squeeze = [&](Node y) {
+      net_.alias(name + ".aa", y);  // of timm 1.0; nothing in all weights that it has
       if (has(name + ".se.conv_reduce.weight"))
         return squeeze_excite(net_, name + ".se", y, channels_, kTimmSqueeze, spec_.squeeze,
                               spec_.gate);
@@ -177,7 +178,11 @@ class MobileBuilder {
                           std::optional<Activation> kind) {
       return timm_conv(name + "." + module, name + ".bn" + std::to_string(norm), y, step, kind);
     };
-    if (has(name + ".conv.weight")) return conv("conv", 1, x, stride, activation);
+    if (has(name + ".conv.weight")) {
+      x = conv("conv", 1, x, stride, activation);
+      net_.alias(name + ".aa", x);
+      return x;
+    }
     if (has(name + ".conv_exp.weight")) {
       x = squeeze(conv("conv_exp", 1, x, stride, activation));
       return conv("conv_pwl", 2, x, 1, {});
@@ -218,6 +223,7 @@ class MobileBuilder {
       x = net_.add("global_pool", make_adaptive_avg_pool(1), {x});
       const std::int64_t out = outputs("conv_head");
       x = net_.conv("conv_head", x, channels_, out, 1, {}, true);
+      net_.alias("norm_head", x);  // of timm 1.0, and nothing, as aa
       x = net_.activation("act2", x, spec_.activation);
       channels_ = out;
       x = net_.add("flatten", make_flatten(), {x});
