@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "linex/plugin.hpp"
+#include "linex/precision.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/external/answers.hpp"
@@ -37,6 +38,8 @@ class External final : public linex::TargetModel {
       : context_(context),
         session_(context, "model", context.run().threads),
         arrays_(context.run(), std::uint64_t{1} << 30) {
+    if (linex::wants_bf16(context))
+      context.log().warning("external: run.precision=bf16 is not passed on to the command");
     session_.call("describe");
     const Json answer = session_.answer("model");
     try {
