@@ -9,17 +9,9 @@
 
 #include "core/plugin/plugin_registry.hpp"
 #include "core/run/sections.hpp"
+#include "host/launcher/command_table.hpp"
 
 namespace linex {
-
-/// What a command accepts beside --section.key options.
-struct CommandSyntax {
-  std::string name;
-  std::string words;  ///< help text of its positional words, e.g. "KIND/NAME"; "" = none
-  std::vector<std::string> flags;   ///< e.g. "json"
-  std::vector<std::string> values;  ///< e.g. "explanations"
-  bool sections = false;            ///< takes --config and --section.key
-};
 
 struct Arguments {
   CommandSyntax syntax;  ///< of the command they are for

@@ -7,15 +7,9 @@
 
 #include "core/plugin/option_schema.hpp"
 #include "core/plugin/plugin_registry.hpp"
-#include "host/arguments.hpp"
+#include "host/launcher/command_table.hpp"
 
 namespace linex {
-
-/// A command as its table has it.
-struct CommandEntry {
-  CommandSyntax syntax;
-  std::string does;
-};
 
 /// Keys of a section that hold whatever plugin is chosen.
 struct SectionEntry {

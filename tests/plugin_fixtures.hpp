@@ -2,14 +2,12 @@
 #pragma once
 
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <stdexcept>
 #include <string>
+
+#include "run_command.hpp"
 
 namespace linex {
 
@@ -48,22 +46,5 @@ class Folder {
  private:
   std::filesystem::path path_;
 };
-
-struct Output {
-  int code = -1;
-  std::string text;  ///< what the shell's redirections send to standard output
-};
-
-inline Output run_command(const std::string& command) {
-  Output output;
-  std::FILE* stream = ::popen(command.c_str(), "r");
-  if (!stream) throw std::runtime_error("cannot run " + command);
-  std::array<char, 4096> buffer{};
-  while (const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), stream))
-    output.text.append(buffer.data(), got);
-  const int status = ::pclose(stream);
-  output.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return output;
-}
 
 }  // namespace linex

@@ -9,7 +9,10 @@
 #include <cstdlib>
 #include <thread>
 
+#include "host/launcher/blas_core.hpp"
+
 int main(int argc, char** argv) {
+  linex::restart_with_known_blas_core(argv);  // as bin/linex does
   const int threads =
       argc > 1 ? std::atoi(argv[1]) : static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(std::max(1, threads));
