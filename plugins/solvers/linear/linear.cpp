@@ -151,7 +151,7 @@ class LinearSolver final : public linex::SparseSolver, public linex::SharesWork 
                        : linex::explain(regression, validation, problem.concepts, begin, end,
                                         options_, threads, &selections);
       if (context_.options().integer("stability") > 0)
-        resample(regression, begin, selections, problem.concepts, stability);
+        resample(regression, begin, selections, problem.concepts, stability, report);
       if (more_than_sums()) add_products(regression, begin, problem.concepts, selections, block);
       if (end <= finished) continue;
       if (begin < finished) block.erase(block.begin(), block.begin() + (finished - begin));
@@ -218,7 +218,8 @@ class LinearSolver final : public linex::SparseSolver, public linex::SharesWork 
   /// Stability of the units from `begin` to the last selection.
   void resample(linex::Regression& regression, std::int64_t begin,
                 const std::vector<linex::Selection>& selections,
-                const std::vector<std::string>& names, linex::StabilityTable& table) const {
+                const std::vector<std::string>& names, linex::StabilityTable& table,
+                linex::SolveReport& report) const {
     linex::StabilityOptions options;
     options.resamples = context_.options().integer("stability");
     options.seed = context_.run().seed;
@@ -229,7 +230,10 @@ class LinearSolver final : public linex::SparseSolver, public linex::SharesWork 
       units.push_back(k);
     const std::vector<linex::Selection> block(
         selections.begin() + static_cast<std::ptrdiff_t>(begin), selections.end());
-    const auto found = linex::stability(regression, units, block, options);
+    linex::StabilitySeconds seconds;
+    const auto found = linex::stability(regression, units, block, options, &seconds);
+    report.timings_s["stability moments"] += seconds.moments;
+    report.timings_s["stability"] += seconds.search;
     for (std::size_t i = 0; i < units.size(); ++i)
       table.add(regression, units[i], names, block[i], found[i]);
   }

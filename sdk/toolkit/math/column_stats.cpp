@@ -8,6 +8,7 @@
 
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/share.hpp"
+#include "toolkit/base/wide.hpp"
 
 namespace linex {
 
@@ -21,6 +22,29 @@ constexpr std::int64_t kShards = 256;
 constexpr std::int64_t kColsPerTask = 256;
 constexpr int kTop = 5;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+/// What is added up, a value a column.
+struct Columns {
+  const float* first;
+  float *low, *high;
+  const float* least_of_top;
+  double *sum, *square;
+};
+
+/// Whether any of the values of columns [begin, end) is among the largest of its column.
+LINEX_WIDE bool add_row(const float* row, std::size_t begin, std::size_t end, const Columns& to) {
+  int exceeds = 0;
+#pragma omp simd reduction(+ : exceeds)
+  for (std::size_t j = begin; j < end; ++j) {
+    const double d = static_cast<double>(row[j]) - static_cast<double>(to.first[j]);
+    to.sum[j] += d;
+    to.square[j] += d * d;
+    to.low[j] = row[j] < to.low[j] ? row[j] : to.low[j];
+    to.high[j] = row[j] > to.high[j] ? row[j] : to.high[j];
+    exceeds += row[j] > to.least_of_top[j];
+  }
+  return exceeds > 0;
+}
 
 /// Running sums of all columns. Values are taken relative to the column's first one, so a constant
 /// column has a variance of exactly zero whatever its value.
@@ -46,17 +70,9 @@ struct Running {
   }
 
   void add(const float* row, std::size_t begin, std::size_t end) {
-    int exceeds = 0;
-#pragma omp simd reduction(+ : exceeds)
-    for (std::size_t j = begin; j < end; ++j) {
-      const double d = static_cast<double>(row[j]) - static_cast<double>(first[j]);
-      sum[j] += d;
-      square[j] += d * d;
-      low[j] = row[j] < low[j] ? row[j] : low[j];
-      high[j] = row[j] > high[j] ? row[j] : high[j];
-      exceeds += row[j] > top[kTop - 1][j];
-    }
-    if (!exceeds) return;
+    const Columns columns{first.data(),         low.data(), high.data(),
+                          top[kTop - 1].data(), sum.data(), square.data()};
+    if (!add_row(row, begin, end, columns)) return;
     for (std::size_t j = begin; j < end; ++j)
       if (row[j] > top[kTop - 1][j]) keep_top(j, row[j]);
   }

@@ -114,24 +114,33 @@ double dense_correlation(const CentredMoments& data, const std::vector<Index>& t
                                               : kNone;
 }
 
-void add_largest(const std::vector<double>& values, int count, std::size_t most, Terms& out) {
-  Terms order(values.size());
-  for (std::size_t j = 0; j < order.size(); ++j) order[j] = static_cast<std::int64_t>(j);
-  const std::size_t some = std::min(order.size(), static_cast<std::size_t>(count) + out.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(some), order.end(),
-                    [&](std::int64_t a, std::int64_t b) {
-                      const double x = values[static_cast<std::size_t>(a)],
-                                   y = values[static_cast<std::size_t>(b)];
-                      return x != y ? x > y : a < b;
-                    });
-  for (std::size_t i = 0; i < some && count > 0 && out.size() < most; ++i) {
-    if (!(values[static_cast<std::size_t>(order[i])] > 0) ||
-        std::find(out.begin(), out.end(), order[i]) != out.end())
-      continue;
-    out.push_back(order[i]);
+template <class Value>
+void add_largest(const Value* values, std::int64_t n, int count, std::size_t most, Terms& out) {
+  const std::size_t some = static_cast<std::size_t>(count) + out.size();
+  const auto better = [&](std::int64_t a, std::int64_t b) {
+    return values[a] != values[b] ? values[a] > values[b] : a < b;
+  };
+  Terms largest;  // a heap whose top is the least of them
+  for (std::int64_t j = 0; j < n; ++j) {
+    if (!(values[j] > 0)) continue;
+    if (largest.size() == some) {
+      if (!better(j, largest.front())) continue;
+      std::pop_heap(largest.begin(), largest.end(), better);
+      largest.pop_back();
+    }
+    largest.push_back(j);
+    std::push_heap(largest.begin(), largest.end(), better);
+  }
+  std::sort(largest.begin(), largest.end(), better);
+  for (const std::int64_t j : largest) {
+    if (count == 0 || out.size() >= most) break;
+    if (std::find(out.begin(), out.end(), j) != out.end()) continue;
+    out.push_back(j);
     --count;
   }
 }
+template void add_largest(const float*, std::int64_t, int, std::size_t, Terms&);
+template void add_largest(const double*, std::int64_t, int, std::size_t, Terms&);
 
 std::vector<double> gains(const Regression& regression, std::int64_t unit, const Terms& terms) {
   const double* const q = regression.moments_of(unit).q;

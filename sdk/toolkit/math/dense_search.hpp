@@ -69,10 +69,15 @@ bool improve_by_swap(const CentredMoments& data, DenseTerms& set, bool non_negat
 double dense_correlation(const CentredMoments& data, const std::vector<Eigen::Index>& terms,
                          const Eigen::VectorXd& weight);
 
-/// Positions of the `count` largest values above 0, added to `out` where they are not there, until
-/// it holds `most`.
-void add_largest(const std::vector<double>& values, int count, std::size_t most,
+/// Positions of the `count` largest of n values above 0 (float, double), added to `out` where they
+/// are not there, until it holds `most`.
+template <class Value>
+void add_largest(const Value* values, std::int64_t n, int count, std::size_t most,
                  std::vector<std::int64_t>& out);
+inline void add_largest(const std::vector<double>& values, int count, std::size_t most,
+                        std::vector<std::int64_t>& out) {
+  add_largest(values.data(), static_cast<std::int64_t>(values.size()), count, most, out);
+}
 
 /// What each concept would add to `terms`, whose rows of the Gram matrix are there.
 std::vector<double> gains(const Regression& regression, std::int64_t unit,

@@ -82,6 +82,14 @@ LINEX_WIDE void subtract_scaled(const double* row, double scale, std::int64_t n,
   for (std::int64_t j = 0; j < n; ++j) out[j] -= scale * row[j];
 }
 
+LINEX_WIDE void standardise(float* values, std::int64_t n, std::int64_t cols, const double* shift,
+                            const double* scale) {
+  for (std::int64_t i = 0; i < n; ++i, values += cols)
+#pragma omp simd
+    for (std::int64_t j = 0; j < cols; ++j)
+      values[j] = static_cast<float>((static_cast<double>(values[j]) - shift[j]) * scale[j]);
+}
+
 LINEX_WIDE void add_to(const float* values, std::int64_t n, double* sum) {
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) sum[i] += static_cast<double>(values[i]);
@@ -130,6 +138,18 @@ Move best_addition(const ScanInput& input) {
     if (score > best.gain) best = {begin + find(scratch, n, score), -1, score};
   }
   return best;
+}
+
+void all_gains(const ScanInput& input, float* out) {
+  Scratch scratch;
+  for (std::int64_t begin = 0; begin < input.concepts; begin += kChunk) {
+    const int n = static_cast<int>(std::min(kChunk, input.concepts - begin));
+    prepare(input, begin, n, scratch);
+    for (int p = 0; p <= input.terms; ++p) {
+      score_chunk(input, p < input.terms ? p : -1, n, scratch);
+      std::copy_n(scratch.score, n, out + p * input.concepts + begin);
+    }
+  }
 }
 
 Move best_swap(const ScanInput& input) {

@@ -9,6 +9,10 @@ namespace linex {
 void subtract_scaled(const float* row, double scale, std::int64_t n, double* out);
 void subtract_scaled(const double* row, double scale, std::int64_t n, double* out);
 
+/// values[i·cols + j] = (values[i·cols + j] − shift[j])·scale[j] for rows i in [0, n).
+void standardise(float* values, std::int64_t n, std::int64_t cols, const double* shift,
+                 const double* scale);
+
 /// sum[i] += values[i] for i in [0, n).
 void add_to(const float* values, std::int64_t n, double* sum);
 
@@ -52,5 +56,8 @@ struct Move {
 };
 Move best_addition(const ScanInput& input);
 Move best_swap(const ScanInput& input);
+/// What each concept would explain more: out[p·C + j] where term p is gone (what p gave is not
+/// subtracted), out[L·C + j] where all stay; 0 for one that depends on the terms.
+void all_gains(const ScanInput& input, float* out);
 
 }  // namespace linex

@@ -9,6 +9,7 @@
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/base/text.hpp"
+#include "toolkit/math/kernels.hpp"
 
 namespace linex {
 
@@ -255,16 +256,29 @@ Regression::Tile Regression::standardised_tile(const Rows& rows, std::int64_t be
                                                const std::vector<std::int64_t>& used,
                                                const std::vector<std::int64_t>& of,
                                                int threads) const {
+  // Few rows at a time: what was read is still in the cache when it is turned into columns.
+  constexpr std::int64_t kRowsAtOnce = 32;
   const auto read = [&](const RowSource& source, const auto& mean, const auto& std) {
-    std::vector<float> tile(static_cast<std::size_t>(n * source.cols)), columns(tile.size());
-    read_tile(source, rows, begin, n, threads, tile.data());
+    std::vector<float> columns(static_cast<std::size_t>(n * source.cols));
+    std::vector<double> shift, scale;
     for (std::int64_t c = 0; c < source.cols; ++c) {
-      const double scale = std(c) > 0 ? 1 / std(c) : 0;
-      for (std::int64_t i = 0; i < n; ++i)
-        columns[static_cast<std::size_t>(c * n + i)] = static_cast<float>(
-            (static_cast<double>(tile[static_cast<std::size_t>(i * source.cols + c)]) - mean(c)) *
-            scale);
+      shift.push_back(mean(c));
+      scale.push_back(std(c) > 0 ? 1 / std(c) : 0);
     }
+    parallel_for((n + kRowsAtOnce - 1) / kRowsAtOnce, threads_for(n * source.cols, threads),
+                 [&](std::int64_t chunk) {
+                   const std::int64_t first = chunk * kRowsAtOnce;
+                   const std::int64_t count = std::min(kRowsAtOnce, n - first);
+                   std::vector<float> values(static_cast<std::size_t>(count * source.cols));
+                   read_tile(source, rows, begin + first, count, 1, values.data());
+                   linex::standardise(values.data(), count, source.cols, shift.data(),
+                                      scale.data());
+                   for (std::int64_t c = 0; c < source.cols; ++c) {
+                     float* const out = columns.data() + c * n + first;
+                     for (std::int64_t i = 0; i < count; ++i)
+                       out[i] = values[static_cast<std::size_t>(i * source.cols + c)];
+                   }
+                 });
     return columns;
   };
   std::vector<std::int64_t> columns, chosen;

@@ -1,63 +1,58 @@
 #include "toolkit/math/stability.hpp"
 
-#include <limits>
+#include <chrono>
 #include <stdexcept>
 
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/base/stats.hpp"
 #include "toolkit/math/dense_search.hpp"
+#include "toolkit/math/kernels.hpp"
+#include "toolkit/math/least_squares.hpp"
+#include "toolkit/math/swept_search.hpp"
 
 namespace linex {
 
 namespace {
 
 using Terms = std::vector<std::int64_t>;
-using Eigen::Index;
-using Eigen::MatrixXd;
-using Eigen::VectorXd;
 
 constexpr std::int64_t kGroups = 32;
 constexpr std::size_t kMostCandidates = 40;
 constexpr int kByCorrelation = 10, kToFollow = 6, kToReplace = 4;
 
-/// The search of forward and swap among a few candidates, and its stop.
-std::vector<Index> search_dense(const CentredMoments& train, const CentredMoments& val,
-                                const SearchOptions& options) {
-  std::vector<LengthFound> lengths;
-  std::vector<std::vector<Index>> found;
-  DenseTerms set(train);
-  while (static_cast<std::int64_t>(set.terms().size()) < options.max_length) {
-    const auto [added, gain] = set.best_addition(options.non_negative);
-    std::vector<Index> next = set.terms();
-    next.push_back(added);
-    if (added < 0 || !set.set(next)) break;
-    if (options.kind == SearchKind::swap && next.size() > 1)
-      for (int swaps = 0;
-           swaps < 100 && improve_by_swap(train, set, options.non_negative, train.q.size());)
-        ++swaps;
-    VectorXd weight = set.weight();
-    if (options.non_negative) weight = weight.cwiseMax(0);
-    const double fitted = std::sqrt(std::max(0.0, set.explained() / train.mean_square));
-    lengths.push_back({static_cast<std::int64_t>(lengths.size()) + 1, fitted,
-                       dense_correlation(val, set.terms(), weight)});
-    found.push_back(set.terms());
-    const double least = std::min(options.tolerance, options.term_price());
-    if (lengths.size() > 1 && fitted - lengths[lengths.size() - 2].train < least) break;
-  }
-  const std::int64_t chosen = choose_length(lengths, options.term_price());
-  return chosen < 0 ? std::vector<Index>() : found[static_cast<std::size_t>(chosen)];
-}
-
 Terms candidates_of(const Regression& regression, std::int64_t unit, const Terms& terms) {
+  const std::int64_t concepts = regression.concept_count();
+  const std::size_t size = terms.size();
+  const double* const q = regression.moments_of(unit).q;
+  const auto add = [&](const float* values, int count, Terms& found) {
+    add_largest(values, concepts, count, kMostCandidates, found);
+  };
   Terms found = terms;
-  add_largest(gains(regression, unit, terms), kToFollow, kMostCandidates, found);
-  for (std::size_t t = 0; t < terms.size() && terms.size() > 1; ++t) {
-    Terms rest = terms;
-    rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(t));
-    add_largest(gains(regression, unit, rest), kToReplace, kMostCandidates, found);
+  const std::vector<float> slope(q, q + concepts);
+  const TermFit fit = least_squares(*regression.gram, q, terms);
+  if (fit.weight.size() == size) {
+    std::vector<const float*> rows;
+    for (const std::int64_t j : terms) rows.push_back(regression.gram->row(j));
+    const std::vector<float> inverse(fit.inverse.begin(), fit.inverse.end()),
+        weight(fit.weight.begin(), fit.weight.end());
+    ScanInput scan;
+    scan.terms = static_cast<int>(size);
+    scan.rows = rows.data();
+    scan.inverse = inverse.data();
+    scan.beta = weight.data();
+    scan.q = slope.data();
+    scan.diagonal = static_cast<float>(regression.diagonal());
+    scan.concepts = concepts;
+    std::vector<float> gain((size + 1) * static_cast<std::size_t>(concepts));
+    all_gains(scan, gain.data());
+    add(gain.data() + static_cast<std::int64_t>(size) * concepts, kToFollow, found);
+    for (std::size_t t = 0; t < size && size > 1; ++t)
+      add(gain.data() + static_cast<std::int64_t>(t) * concepts, kToReplace, found);
   }
-  add_largest(gains(regression, unit, {}), kByCorrelation, kMostCandidates, found);
+  std::vector<float> alone(slope);
+  for (float& value : alone) value = std::abs(value);
+  add(alone.data(), kByCorrelation, found);
   return found;
 }
 
@@ -71,14 +66,17 @@ std::vector<Rows> deal(Rows rows, std::uint64_t seed, std::uint64_t stream) {
   return groups;
 }
 
-/// Moments of each group for each unit.
-std::vector<std::vector<SecondMoments>> group_sums(const Regression& regression, const Rows& rows,
-                                                   const Terms& used,
-                                                   const std::vector<std::vector<Index>>& places,
-                                                   const std::vector<std::int64_t>& units,
-                                                   const StabilityOptions& options,
-                                                   std::uint64_t stream) {
-  std::vector<std::vector<SecondMoments>> sums(units.size(), std::vector<SecondMoments>(kGroups));
+/// Packed moments (swept_search.hpp) of each group for each unit, as they are standardised: float64
+/// (groups, packed size) a unit.
+std::vector<torch::Tensor> group_sums(const Regression& regression, const Rows& rows,
+                                      const Terms& used,
+                                      const std::vector<std::vector<std::int64_t>>& places,
+                                      const std::vector<std::int64_t>& units,
+                                      const StabilityOptions& options, std::uint64_t stream) {
+  std::vector<torch::Tensor> sums;
+  for (const auto& place : places)
+    sums.push_back(torch::zeros({kGroups, packed_size(static_cast<std::int64_t>(place.size()))},
+                                torch::kFloat64));
   const std::vector<Rows> groups = deal(rows, options.seed, stream);
   constexpr std::int64_t kTileRows = 1024;
   for (std::size_t g = 0; g < groups.size(); ++g)
@@ -90,78 +88,82 @@ std::vector<std::vector<SecondMoments>> group_sums(const Regression& regression,
           regression.standardised_tile(groups[g], begin, n, used, units, options.threads);
       parallel_for(static_cast<std::int64_t>(units.size()), options.threads, [&](std::int64_t k) {
         const auto& place = places[static_cast<std::size_t>(k)];
-        const Index size = static_cast<Index>(place.size());
-        MatrixXd values(n, size + 1);
-        for (Index c = 0; c < size; ++c) {
-          const float* const column = tile.presence.data() + place[static_cast<std::size_t>(c)] * n;
-          for (Index i = 0; i < n; ++i) values(i, c) = static_cast<double>(column[i]);
-        }
-        const float* const column = tile.activations.data() + k * n;
-        for (Index i = 0; i < n; ++i) values(i, size) = static_cast<double>(column[i]);
-        SecondMoments& here = sums[static_cast<std::size_t>(k)][g];
-        here.add(values);
+        const std::int64_t size = static_cast<std::int64_t>(place.size()) + 2;
+        std::vector<float> values(static_cast<std::size_t>(size * n), 1);
+        float* out = values.data();
+        for (const std::int64_t c : place) out = std::copy_n(tile.presence.data() + c * n, n, out);
+        std::copy_n(tile.activations.data() + k * n, n, out);
+        const torch::Tensor matrix = torch::from_blob(values.data(), {size, n}, torch::kFloat32);
+        const torch::Tensor square = matrix.mm(matrix.t());
+        const float* row = square.data_ptr<float>();
+        double* sum = sums[static_cast<std::size_t>(k)].data_ptr<double>() +
+                      static_cast<std::int64_t>(g) * packed_size(size - 2);
+        for (std::int64_t i = 0; i < size; ++i, row += size)
+          for (std::int64_t j = 0; j <= i; ++j) *sum++ += static_cast<double>(row[j]);
       });
     }
   return sums;
 }
 
-/// How often each group is in a resample.
-std::vector<double> draw(std::uint64_t seed, std::uint64_t stream, std::int64_t resample) {
-  auto random = Random::stream(seed ^ (stream << 32), static_cast<std::uint64_t>(resample));
-  std::vector<double> count(kGroups);
-  for (std::int64_t i = 0; i < kGroups; ++i)
-    ++count[static_cast<std::size_t>(random.below(static_cast<std::uint64_t>(kGroups)))];
-  return count;
-}
-
-SecondMoments resampled(const std::vector<SecondMoments>& groups,
-                        const std::vector<double>& count) {
-  SecondMoments total;
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    if (count[g] == 0 || groups[g].n == 0) continue;
-    if (total.n == 0) {
-      total.sum = VectorXd::Zero(groups[g].sum.size());
-      total.square = MatrixXd::Zero(groups[g].sum.size(), groups[g].sum.size());
-    }
-    total.n += count[g] * groups[g].n;
-    total.sum += count[g] * groups[g].sum;
-    total.square += count[g] * groups[g].square;
+/// How often each group is in each of some resamples: float64 (count, groups).
+torch::Tensor draw(std::uint64_t seed, std::uint64_t stream, std::int64_t first,
+                   std::int64_t count) {
+  torch::Tensor drawn = torch::zeros({count, kGroups}, torch::kFloat64);
+  for (std::int64_t b = 0; b < count; ++b) {
+    auto random = Random::stream(seed ^ (stream << 32), static_cast<std::uint64_t>(first + b));
+    double* const row = drawn.data_ptr<double>() + b * kGroups;
+    for (std::int64_t i = 0; i < kGroups; ++i)
+      ++row[random.below(static_cast<std::uint64_t>(kGroups))];
   }
-  return total;
+  return drawn;
 }
 
-UnitStability summarise(const std::vector<std::vector<Index>>& found,
-                        const std::vector<VectorXd>& weights, std::size_t terms) {
-  UnitStability result;
-  result.terms.resize(terms);
-  std::vector<double> jaccard;
-  for (const auto& set : found) {
+/// What the resamples of a unit came to. The explanation's terms are the first candidates.
+class Found {
+ public:
+  explicit Found(std::size_t terms) : taken_(terms), weights_(terms) {}
+
+  void add(const std::vector<int>& set) {
     std::size_t common = 0;
-    // The explanation's terms are the first candidates.
-    for (const Index j : set)
-      if (static_cast<std::size_t>(j) < terms) {
-        result.terms[static_cast<std::size_t>(j)].frequency += 1;
+    for (const int j : set)
+      if (static_cast<std::size_t>(j) < taken_.size()) {
+        ++taken_[static_cast<std::size_t>(j)];
         ++common;
       }
-    jaccard.push_back(static_cast<double>(common) /
-                      static_cast<double>(terms + set.size() - common));
+    jaccard_.push_back(static_cast<double>(common) /
+                       static_cast<double>(taken_.size() + set.size() - common));
   }
-  result.jaccard = mean_sem(jaccard).mean;
-  for (std::size_t t = 0; t < terms; ++t) {
-    result.terms[t].frequency /= static_cast<double>(std::max<std::size_t>(1, found.size()));
-    std::vector<double> values;
-    for (const VectorXd& weight : weights) values.push_back(weight[static_cast<Index>(t)]);
-    const MeanSem mean = mean_sem(values);
-    if (mean.n > 1) result.terms[t].high = mean.sem * std::sqrt(static_cast<double>(mean.n));
+  void refitted(const SweptMoments& fit) {
+    for (std::size_t t = 0; t < weights_.size(); ++t) weights_[t].push_back(fit.weight(t));
   }
-  return result;
-}
+
+  /// `high` of the terms: the deviation of their weights, standardised.
+  UnitStability summary() const {
+    UnitStability result;
+    result.jaccard = mean_sem(jaccard_).mean;
+    const double count = static_cast<double>(std::max<std::size_t>(1, jaccard_.size()));
+    for (std::size_t t = 0; t < taken_.size(); ++t) {
+      TermStability term;
+      term.frequency = static_cast<double>(taken_[t]) / count;
+      const MeanSem mean = mean_sem(weights_[t]);
+      if (mean.n > 1) term.high = mean.sem * std::sqrt(static_cast<double>(mean.n));
+      result.terms.push_back(term);
+    }
+    return result;
+  }
+
+ private:
+  std::vector<std::int64_t> taken_;
+  std::vector<std::vector<double>> weights_;
+  std::vector<double> jaccard_;
+};
 
 }  // namespace
 
 std::vector<UnitStability> stability(Regression& regression, const std::vector<std::int64_t>& units,
                                      const std::vector<Selection>& selections,
-                                     const StabilityOptions& options) {
+                                     const StabilityOptions& options, StabilitySeconds* seconds) {
+  using Clock = std::chrono::steady_clock;
   if (options.search.kind != SearchKind::swap && options.search.kind != SearchKind::forward)
     throw std::logic_error("stability repeats the searches swap and forward");
   constexpr std::uint64_t kTrain = 1, kVal = 2;
@@ -174,6 +176,7 @@ std::vector<UnitStability> stability(Regression& regression, const std::vector<s
       wanted.insert(wanted.end(), selections[i].terms.begin(), selections[i].terms.end());
     }
   if (asked.empty()) return result;
+  const auto start = Clock::now();
   regression.gram->require(wanted);
   std::vector<Terms> candidates(asked.size());
   std::vector<std::int64_t> of;
@@ -186,53 +189,68 @@ std::vector<UnitStability> stability(Regression& regression, const std::vector<s
   for (const Terms& some : candidates) used.insert(used.end(), some.begin(), some.end());
   std::sort(used.begin(), used.end());
   used.erase(std::unique(used.begin(), used.end()), used.end());
-  std::vector<std::vector<Index>> places;
+  std::vector<Terms> places;
   for (const Terms& some : candidates) {
     places.emplace_back();
     for (const std::int64_t j : some)
       places.back().push_back(std::lower_bound(used.begin(), used.end(), j) - used.begin());
   }
+  const auto before_moments = Clock::now();
   const auto train =
       group_sums(regression, regression.split().train, used, places, of, options, kTrain);
   const auto val = group_sums(regression, regression.split().val, used, places, of, options, kVal);
 
-  std::vector<std::vector<double>> train_counts, val_counts;
-  for (std::int64_t b = 0; b < options.resamples; ++b) {
-    train_counts.push_back(draw(options.seed, kTrain, b));
-    val_counts.push_back(draw(options.seed, kVal, b));
-  }
-  parallel_for(static_cast<std::int64_t>(asked.size()), options.threads, [&](std::int64_t a) {
-    const std::size_t at = static_cast<std::size_t>(a);
-    const Selection& selection = selections[asked[at]];
-    const std::size_t terms = selection.terms.size();
-    std::vector<Index> own(terms);
-    for (std::size_t t = 0; t < terms; ++t) own[t] = static_cast<Index>(t);
-    std::vector<std::vector<Index>> found;
-    std::vector<VectorXd> weights;
-    for (std::size_t b = 0; b < train_counts.size(); ++b) {
-      const SecondMoments here = resampled(train[at], train_counts[b]),
-                          there = resampled(val[at], val_counts[b]);
-      if (here.n == 0 || there.n == 0) continue;
-      const CentredMoments fitted(here);
-      if (!(fitted.mean_square > 0)) {
-        found.emplace_back();
-        continue;
+  const auto after_moments = Clock::now();
+
+  std::vector<Found> found;
+  for (const std::size_t i : asked) found.emplace_back(selections[i].terms.size());
+  constexpr std::int64_t kAtOnce = 64;  // resamples: what a thread holds stays in its cache
+  for (std::int64_t first = 0; first < options.resamples; first += kAtOnce) {
+    const std::int64_t count = std::min(kAtOnce, options.resamples - first);
+    const torch::Tensor train_counts = draw(options.seed, kTrain, first, count),
+                        val_counts = draw(options.seed, kVal, first, count);
+    parallel_for(static_cast<std::int64_t>(asked.size()), options.threads, [&](std::int64_t a) {
+      const std::size_t at = static_cast<std::size_t>(a);
+      const int size = static_cast<int>(candidates[at].size());
+      const torch::Tensor here = train_counts.mm(train[at]), there = val_counts.mm(val[at]);
+      SweptMoments moments;
+      for (std::int64_t b = 0; b < count; ++b) {
+        const double* const fitted = here.data_ptr<double>() + b * packed_size(size);
+        const double* const held = there.data_ptr<double>() + b * packed_size(size);
+        if (fitted[packed_size(size) - 1] == 0 || held[packed_size(size) - 1] == 0) continue;
+        moments.set(fitted, size);
+        if (!(moments.mean_square() > 0)) {
+          found[at].add({});
+          continue;
+        }
+        found[at].add(search_swept(moments, held, size, options.search));
+        moments.set(fitted, size);
+        bool independent = true;
+        for (std::size_t t = 0; t < selections[asked[at]].terms.size() && independent; ++t)
+          independent = moments.take(static_cast<int>(t));
+        if (independent) found[at].refitted(moments);
       }
-      found.push_back(search_dense(fitted, CentredMoments(there), options.search));
-      DenseTerms refit(fitted);
-      if (refit.set(own)) weights.push_back(refit.weight());
-    }
-    UnitStability& unit = result[asked[at]] = summarise(found, weights, terms);
-    for (std::size_t t = 0; t < terms; ++t) {
+    });
+  }
+  for (std::size_t a = 0; a < asked.size(); ++a) {
+    const Selection& selection = selections[asked[a]];
+    UnitStability& unit = result[asked[a]] = found[a].summary();
+    for (std::size_t t = 0; t < unit.terms.size(); ++t) {
       TermStability& term = unit.terms[t];
       if (std::isnan(term.high)) continue;
       // The normal interval: percentiles of so few resamples are rougher.
       const double half =
-          1.959963984540054 * regression.raw_weight(of[at], selection.terms[t], term.high);
+          1.959963984540054 * regression.raw_weight(of[a], selection.terms[t], term.high);
       term.low = selection.weight[t] - half;
       term.high = selection.weight[t] + half;
     }
-  });
+  }
+  if (seconds) {
+    const std::chrono::duration<double> moments = after_moments - before_moments,
+                                        all = Clock::now() - start;
+    seconds->moments += moments.count();
+    seconds->search += all.count() - moments.count();
+  }
   return result;
 }
 

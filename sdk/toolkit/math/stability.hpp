@@ -27,6 +27,12 @@ struct UnitStability {
   double jaccard = kNone;            ///< mean over resamples, of the terms then and now
 };
 
+/// Where the time went.
+struct StabilitySeconds {
+  double moments = 0;  ///< of the groups, of what the search looks at
+  double search = 0;   ///< the rest
+};
+
 /// Stability of selections[i], the terms of units[i] of the regression. Units without terms have
 /// none.
 ///
@@ -38,6 +44,7 @@ struct UnitStability {
 /// concepts only. Same bytes whatever `threads` and whatever other units are asked for.
 std::vector<UnitStability> stability(Regression& regression, const std::vector<std::int64_t>& units,
                                      const std::vector<Selection>& selections,
-                                     const StabilityOptions& options);
+                                     const StabilityOptions& options,
+                                     StabilitySeconds* seconds = nullptr);
 
 }  // namespace linex
