@@ -3,8 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <map>
-#include <mutex>
 
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
@@ -21,16 +19,6 @@ std::string stamp(const fs::path& path) {
   if (::stat(path.c_str(), &status) != 0) return "";
   return std::to_string(status.st_size) + " " + std::to_string(status.st_mtim.tv_sec) + "." +
          std::to_string(status.st_mtim.tv_nsec) + " " + std::to_string(status.st_ino);
-}
-
-std::string file_digest(const fs::path& path) {
-  static std::mutex lock;
-  static std::map<std::string, std::string> known;  // by path and stamp
-  const std::string name = fs::absolute(path).string() + " " + stamp(path);
-  const std::lock_guard<std::mutex> guard(lock);
-  std::string& digest = known[name];
-  if (digest.empty()) digest = sha256_of_file(path);
-  return digest;
 }
 
 /// Folders hold thousands of images: their names and stamps must do.
@@ -59,7 +47,7 @@ void add_rows(Sha256& digest, const char* part, const Rows& rows) {
 
 std::string content_digest(const fs::path& path) {
   std::error_code failure;
-  if (fs::is_regular_file(path, failure)) return file_digest(path);
+  if (fs::is_regular_file(path, failure)) return sha256_of_file(path);
   return fs::is_directory(path, failure) ? folder_digest(path) : "";
 }
 
