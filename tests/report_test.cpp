@@ -621,6 +621,32 @@ TEST_F(ReportTest, AddressAndSearchDecideWhichUnitIsOpen) {
   EXPECT_EQ(result[7], 20);
 }
 
+TEST_F(ReportTest, BarsOfABenchmarkHaveRoomOnEveryScreen) {
+  const std::string program = browser();
+  if (program.empty()) GTEST_SKIP() << "no chromium";
+  const Report made = report(20);
+  std::vector<BenchmarkRun> runs;
+  for (const char* network : {"resnet", "vgg", "vit"}) {
+    const auto& method = made.layers[0].methods[0];
+    runs.push_back({"Compositional", network, method.explanations, method.scores});
+  }
+  std::string page = benchmark_page(make_benchmark_table(runs), {});
+  page.replace(page.rfind("</body>"), 7, R"(<script>
+    const all = [...document.querySelectorAll(".terms.bars .track")];
+    document.body.dataset.result = JSON.stringify([all.length, Math.min(...all.map((track) => track.clientWidth))]);
+    </script></body>)");
+  write_file_atomic(folder_ / "driven.html", page);
+  for (const char* size : {"420,900", "800,900", "1280,900", "1920,1000"}) {
+    const std::string dom = in_browser(program, folder_ / "driven.html",
+                                       std::string("--hide-scrollbars --window-size=") + size);
+    const std::string text = attribute(dom, "data-result");
+    ASSERT_FALSE(text.empty()) << log_of_browser();
+    const auto result = nlohmann::json::parse(text);
+    EXPECT_EQ(result[0], 3) << text;
+    EXPECT_GT(result[1].get<double>(), 150) << size;
+  }
+}
+
 TEST_F(ReportTest, PagesFitAPhoneInBothThemes) {
   const std::string program = browser();
   if (program.empty()) GTEST_SKIP() << "no chromium";
