@@ -13,6 +13,7 @@
 #include "host/demo/trained_world.hpp"
 #include "host/demo/world.hpp"
 #include "linex/conformance.hpp"
+#include "run_linex.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
@@ -42,10 +43,8 @@ class Baselines : public ::testing::Test {
     std::string error;
   };
   static Outcome run(const std::string& arguments) {
-    const std::string command = "cd '" + folder_.string() + "' && '" LINEX_BINARY "' " + arguments +
-                                " >stdout.txt 2>stderr.txt </dev/null";
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder_ / "stderr.txt")};
+    const int code = run_linex(folder_, arguments);
+    return {code, read_file(folder_ / "stderr.txt")};
   }
   /// `arguments` must end in `code` with one line on stderr that holds `part`.
   static void expect_error(const std::string& arguments, int code, const std::string& part) {

@@ -10,6 +10,7 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include "folder_test.hpp"
+#include "run_linex.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
@@ -44,10 +45,10 @@ class Benchmark : public FolderTest {
   }
 
   int run(const std::string& arguments) {
-    const int status = std::system((command(arguments) + " >out.txt 2>error.txt").c_str());
+    const int code = run_linex(folder_, arguments, "out.txt", "error.txt");
     out_ = read_file(folder_ / "out.txt");
     error_ = read_file(folder_ / "error.txt");
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return code;
   }
   std::string command(const std::string& arguments) const {
     return "cd '" + folder_.string() + "' && exec '" LINEX_BINARY "' " + arguments;

@@ -14,6 +14,7 @@
 
 #include "folder_test.hpp"
 #include "linex/error.hpp"
+#include "run_linex.hpp"
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
@@ -53,12 +54,8 @@ class Cli : public FolderTest {
   }
 
   Outcome run(const std::string& arguments) const {
-    const std::string command = std::string("cd '") + folder_.string() +
-                                "' && '" LINEX_BINARY "' " + arguments +
-                                " >stdout.txt 2>stderr.txt </dev/null";
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder_ / "stdout.txt"),
-            read_file(folder_ / "stderr.txt")};
+    const int code = run_linex(folder_, arguments);
+    return {code, read_file(folder_ / "stdout.txt"), read_file(folder_ / "stderr.txt")};
   }
 
   /// `arguments` must end in `code` with one line on stderr that holds `part`.

@@ -17,6 +17,7 @@
 #include "folder_test.hpp"
 #include "linex/conformance.hpp"
 #include "linex/error.hpp"
+#include "run_linex.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
@@ -183,13 +184,10 @@ class External : public Folder {
   };
   Outcome run(const std::string& arguments) const {
     const auto begin = std::chrono::steady_clock::now();
-    const std::string command = "cd '" + folder_.string() + "' && '" LINEX_BINARY "' " + arguments +
-                                " >stdout.txt 2>stderr.txt </dev/null";
-    const int status = std::system(command.c_str());
     Outcome outcome;
+    outcome.code = run_linex(folder_, arguments);
     outcome.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (WIFEXITED(status)) outcome.code = WEXITSTATUS(status);
     outcome.error = read_file(folder_ / "stderr.txt");
     const auto lines = split_lines(outcome.error);
     if (!lines.empty()) outcome.last = lines.back();

@@ -8,6 +8,7 @@
 #include "host/demo/trained_world.hpp"
 #include "host/demo/world_sae.hpp"
 #include "linex/conformance.hpp"
+#include "run_linex.hpp"
 #include "tests/test_models.hpp"
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/files.hpp"
@@ -62,12 +63,7 @@ class Latents : public ::testing::Test {
            "--run.batch=30 --model.layer=" +
            layer + (basis.empty() ? "" : " --units.basis=" + basis) + " ";
   }
-  static int run(const std::string& arguments) {
-    const std::string command = "cd '" + folder_.string() + "' && '" LINEX_BINARY "' " + arguments +
-                                " >stdout.txt 2>stderr.txt </dev/null";
-    const int status = std::system(command.c_str());
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
+  static int run(const std::string& arguments) { return run_linex(folder_, arguments); }
   static std::string text(const fs::path& file) { return read_file(folder_ / file); }
 
   static inline fs::path folder_;

@@ -101,7 +101,8 @@ TEST(UnitMaps, AreVisitedOneByOne) {
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const auto batch = load_batch(*images, Rows{wanted[i].first}, {}, 1);
     const auto output = network.forward(batch, {"conv"}, false).layers[0];
-    EXPECT_TRUE(torch::allclose(found[i], output[0][wanted[i].second], 1e-5, 1e-6));
+    // One image and two are products of other shapes, which round otherwise on some processors.
+    EXPECT_TRUE(torch::allclose(found[i], output[0][wanted[i].second], 1e-5, 1e-5));
   }
   EXPECT_EQ(map_size({2, 17, 3}).height, 4);
   EXPECT_EQ(map_size({2, 12, 3}).height, 0);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/demo/world_siglip.hpp"
+#include "run_linex.hpp"
 #include "tests/sentencepiece_loaded.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
@@ -49,12 +50,8 @@ class SiglipRun : public ::testing::Test {
 
   /// The binary's outcome; it works in the folder, and keeps embeddings there.
   static Outcome run(const std::string& arguments) {
-    const std::string command = std::string("cd '") + folder_.string() +
-                                "' && '" LINEX_BINARY "' " + arguments +
-                                " --run.cache=cache >stdout.txt 2>stderr.txt </dev/null";
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder_ / "stdout.txt"),
-            read_file(folder_ / "stderr.txt")};
+    const int code = run_linex(folder_, arguments + " --run.cache=cache");
+    return {code, read_file(folder_ / "stdout.txt"), read_file(folder_ / "stderr.txt")};
   }
   static Json json(const std::string& file) { return Json::parse(read_file(folder_ / file)); }
 

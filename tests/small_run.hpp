@@ -12,6 +12,7 @@
 #include <string>
 
 #include "folder_test.hpp"
+#include "run_linex.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 
@@ -40,15 +41,19 @@ class SmallRun : public FolderTest {
   /// `environment` stands before the binary, `redirections` after the arguments.
   Ended run(const std::string& arguments, const std::string& environment = "",
             const std::string& redirections = ">stdout.txt", const std::string& from = "") const {
+    const auto text = [&](const char* name) {
+      const std::filesystem::path file = folder_ / name;
+      return std::filesystem::exists(file) ? read_file(file) : std::string();
+    };
+    if (environment.empty() && redirections == ">stdout.txt" && from.empty()) {
+      const int code = run_linex(folder_, arguments);
+      return {code, text("stdout.txt"), text("stderr.txt")};
+    }
     const std::string command = "cd '" + (from.empty() ? folder_.string() : from) + "' && " +
                                 environment + " '" LINEX_BINARY "' " + arguments +
                                 " </dev/null 2>'" + folder_.string() + "/stderr.txt' " +
                                 redirections;
     const int status = std::system(command.c_str());
-    const auto text = [&](const char* name) {
-      const std::filesystem::path file = folder_ / name;
-      return std::filesystem::exists(file) ? read_file(file) : std::string();
-    };
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text("stdout.txt"),
             text("stderr.txt")};
   }

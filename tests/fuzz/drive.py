@@ -3,6 +3,8 @@
     drive.py run BINARY SECONDS [READER...]   libFuzzer for so long on each; what it finds is kept in
                                               build/fuzz/found, and the exit code is 1
     drive.py replay BINARY                    every seed and every file of tests/fuzz/found once
+    drive.py coverage BINARY FUZZBUILD        lines of the readers that the corpus there executes (BINARY has clang's
+                                              coverage mapping)
 
 What was found and mended stays in tests/fuzz/found/READER, a file each.
 """
@@ -15,11 +17,22 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests/fixtures"
 MOST = 1 << 16  # bytes of a seed, and of what is made of it
+
+# Where bytes from outside are read.
+READERS = ["core/plugin/plugin_note.cpp", "core/run/ini.cpp", "core/run/journal.cpp"] + [
+    f"sdk/toolkit/{name}.cpp" for name in (
+        "base/csv", "base/mojibake", "base/npy", "base/text_file", "checkpoint/arrays", "checkpoint/checkpoint", "checkpoint/config_file",
+        "checkpoint/numpy_pickle", "checkpoint/pickle", "checkpoint/safetensors", "checkpoint/weight_reader", "checkpoint/weights",
+        "checkpoint/zip", "concepts/concept_list", "data/cifar_records", "data/ground_truth", "data/image", "data/image_gif",
+        "data/image_header", "data/image_png", "data/image_pnm", "data/image_tiff", "data/image_webp", "data/row_store", "data/tar",
+        "explanations/explanation_csv", "external/answers", "external/command_words", "external/free_options", "text/clean_text",
+        "text/gzip", "text/html_unescape", "text/tokenizer", "text/unicode", "text/vocabulary", "units/basis_file", "units/sae_files")]
 
 # Words that mean something to a reader; between "" as libFuzzer has them.
 WORDS = {
@@ -193,42 +206,83 @@ def replay(binary):
     return 1 if failed else 0
 
 
+def dictionary(reader, folder):
+    words = WORDS.get(SAME_WORDS.get(reader, reader), [])
+    escaped = [word.replace("\n", "\\x0a").replace("\t", "\\x09").replace('"', '\\"') if "\\x" not in word or '"' in word
+               else word.replace("\n", "\\x0a") for word in words]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / reader
+    path.write_text("".join(f'"{word}"\n' for word in escaped))
+    return path
+
+
+def corpus_of(reader, build):
+    """What runs find is added to the first folder."""
+    folders = [build / "corpus" / reader, build / "seeds" / reader]
+    folders[0].mkdir(parents=True, exist_ok=True)
+    kept = ROOT / "tests/fuzz/found" / reader
+    return folders + [kept] if kept.is_dir() else folders
+
+
+def fuzz(binary, seconds, reader, build):
+    """libFuzzer on one reader: executions, its output, and whether it found something."""
+    found = build / "found" / reader
+    found.mkdir(parents=True, exist_ok=True)
+    command = [binary, *map(str, corpus_of(reader, build)), f"-max_total_time={seconds}", f"-max_len={MOST}", "-timeout=10",
+               "-rss_limit_mb=1500", "-malloc_limit_mb=700", "-print_final_stats=1", f"-dict={dictionary(reader, build / 'dictionaries')}",
+               f"-artifact_prefix={found}/", "-use_value_profile=1"]
+    done = subprocess.run(command, env=environment(reader), text=True, errors="replace", capture_output=True, check=False)
+    executions = re.search(r"number_of_executed_units: (\d+)", done.stderr)
+    coverage = re.findall(r" cov: (\d+)", done.stderr)
+    count = int(executions[1]) if executions else 0
+    print(f"{reader:12} {count:9} executions  cov {coverage[-1] if coverage else 0:>6}  "
+          f"{'ok' if done.returncode == 0 else 'FOUND'}", flush=True)
+    if done.returncode:
+        (build / "found" / f"{reader}.log").write_text(done.stderr)
+        print(done.stderr[-3000:])
+    return reader, count, done.returncode != 0
+
+
 def run(binary, seconds, chosen):
     build = Path(binary).resolve().parents[2]
-    corpus, found = build / "corpus", build / "found"
     write_seeds(binary, build / "seeds")
-    total, findings = 0, []
-    for reader in chosen or readers(binary):
-        words = build / "dictionaries" / reader
-        words.parent.mkdir(exist_ok=True)
-        escaped = [word.replace("\n", "\\x0a").replace("\t", "\\x09").replace('"', '\\"') if '\\x' not in word or '"' in word
-                   else word.replace("\n", "\\x0a") for word in WORDS[SAME_WORDS.get(reader, reader)]] \
-            if SAME_WORDS.get(reader, reader) in WORDS else []
-        words.write_text("".join(f'"{word}"\n' for word in escaped))
-        for place in (corpus / reader, found / reader):
-            place.mkdir(parents=True, exist_ok=True)
-        folders = [corpus / reader, build / "seeds" / reader]
-        if (ROOT / "tests/fuzz/found" / reader).is_dir():
-            folders.append(ROOT / "tests/fuzz/found" / reader)
-        command = [binary, *map(str, folders), f"-max_total_time={seconds}", f"-max_len={MOST}", "-timeout=10",
-                   "-rss_limit_mb=1500", "-malloc_limit_mb=700", "-print_final_stats=1", f"-dict={words}",
-                   f"-artifact_prefix={found / reader}/", "-use_value_profile=1"]
-        done = subprocess.run(command, env=environment(reader), text=True, errors="replace", capture_output=True, check=False)
-        executions = re.search(r"number_of_executed_units: (\d+)", done.stderr)
-        count = int(executions[1]) if executions else 0
-        total += count
-        coverage = re.findall(r" cov: (\d+)", done.stderr)
-        print(f"{reader:12} {count:9} executions  cov {coverage[-1] if coverage else 0:>6}  "
-              f"{'ok' if done.returncode == 0 else 'FOUND'}", flush=True)
-        if done.returncode:
-            (found / f"{reader}.log").write_text(done.stderr)
-            findings.append(reader)
-            print(done.stderr[-3000:])
-    print(f"{total} executions; found something in {', '.join(findings) or 'none'}")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        results = list(pool.map(lambda reader: fuzz(binary, seconds, reader, build), chosen or readers(binary)))
+    findings = [reader for reader, _, bad in results if bad]
+    print(f"{sum(count for _, count, _ in results)} executions; found something in {', '.join(findings) or 'none'}")
     return 1 if findings else 0
+
+
+def coverage(binary, build):
+    """Lines of the readers that the corpus of a fuzz build and what it found execute, by llvm-cov."""
+    work = Path(binary).resolve().parent / "profiles"
+    work.mkdir(exist_ok=True)
+    write_seeds(binary, build / "seeds")
+
+    def replay_corpus(reader):
+        done = subprocess.run([binary, "-runs=0", f"-max_len={MOST}", *map(str, corpus_of(reader, build))], text=True, errors="replace",
+                              env=dict(environment(reader), LLVM_PROFILE_FILE=str(work / f"{reader}.profraw")), capture_output=True,
+                              check=False)
+        assert done.returncode == 0, f"{reader}: exit {done.returncode}\n{done.stderr[-3000:]}"
+        return str(work / f"{reader}.profraw")
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        profiles = list(pool.map(replay_corpus, readers(binary)))
+    merged = str(work / "all.profdata")
+    subprocess.run(["llvm-profdata", "merge", "-sparse", "-o", merged, *profiles], check=True)
+    libraries = [f"-object={path}" for path in sorted(build_libraries(binary))]
+    sources = [str(path) for pattern in READERS for path in sorted(ROOT.glob(pattern))]
+    return subprocess.run(["llvm-cov", "report", binary, *libraries, f"-instr-profile={merged}", *sources],
+                          check=False).returncode
+
+
+def build_libraries(binary):
+    return Path(binary).resolve().parents[2].rglob("liblinex_*.so")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "replay":
         sys.exit(replay(sys.argv[2]))
+    if sys.argv[1] == "coverage":
+        sys.exit(coverage(sys.argv[2], Path(sys.argv[3])))
     sys.exit(run(sys.argv[2], int(sys.argv[3]), sys.argv[4:]))
