@@ -76,9 +76,13 @@ foreach(template IN ITEMS "model|my_model|MyModel|tiny_net|TinyNet"
   list(APPEND templates ${folder})
 endforeach()
 
+set(sanitize "")
+if(SANITIZE)  # of a program all parts have them, or none
+  set(sanitize "-DCMAKE_CXX_FLAGS=-fsanitize=${SANITIZE} -fno-omit-frame-pointer")
+endif()
 run(configure COMMAND ${CMAKE_COMMAND} -S ${SOURCE}/tests/out_of_tree -B ${WORK}/build
     -G ${GENERATOR} -D CMAKE_PREFIX_PATH=${stage} -D CMAKE_BUILD_TYPE=${BUILD_TYPE}
-    -D CMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} "-DTEMPLATES=${templates}")
+    -D CMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} "-DTEMPLATES=${templates}" ${sanitize})
 run(build COMMAND ${CMAKE_COMMAND} --build ${WORK}/build)
 set(files ${WORK}/build/files)
 
