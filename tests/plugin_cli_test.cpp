@@ -184,10 +184,8 @@ TEST(PluginCli, CheckSurvivesWhatListDoes) {
       {"throw_int_in_create", "FAILED   create: threw"},
       {"exit_in_solve", "it ended the process (exit 0)"}};
   for (const auto& [name, what] : expected) {
-    // What a constructor was making leaks where it ends the process: no business of sanitizers.
     const Output run =
-        run_command("export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0; " +
-                    linex("check " + fixture(name).string() + " --timeout 2 2>&1", folder));
+        run_command(linex("check " + fixture(name).string() + " --timeout 2 2>&1", folder));
     EXPECT_EQ(run.code, 4) << name << ": " << run.text;
     expect_contains(run.text, what);
   }
