@@ -36,16 +36,16 @@
 #define LINEX_TAG_DEBUG "0"
 #endif
 
-#if defined(__has_feature)
+#if defined(__SANITIZE_ADDRESS__)
+#define LINEX_TAG_SANITIZER "address"
+#elif defined(__SANITIZE_THREAD__)
+#define LINEX_TAG_SANITIZER "thread"
+#elif defined(__has_feature)  // clang's; LibTorch's headers make one for g++ that knows nothing
 #if __has_feature(address_sanitizer)
 #define LINEX_TAG_SANITIZER "address"
 #elif __has_feature(thread_sanitizer)
 #define LINEX_TAG_SANITIZER "thread"
 #endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define LINEX_TAG_SANITIZER "address"
-#elif defined(__SANITIZE_THREAD__)
-#define LINEX_TAG_SANITIZER "thread"
 #endif
 #ifndef LINEX_TAG_SANITIZER
 #define LINEX_TAG_SANITIZER "none"
