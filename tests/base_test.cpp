@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <chrono>
 #include <fstream>
 #include <numeric>
 #include <random>
+#include <thread>
 
 #include "folder_test.hpp"
 #include "linex/error.hpp"
@@ -172,6 +174,30 @@ TEST(Text, NumbersReadBackExactly) {
   for (const double value : {0.1, 1.0 / 3, -1e-300, 12345678.0})
     EXPECT_EQ(std::stod(format_number(value)), value);
   EXPECT_EQ(format_number(std::nan("")), "");
+}
+
+/// Bytes that this process has read so far.
+std::int64_t bytes_read() {
+  std::ifstream io("/proc/self/io");
+  std::string name;
+  std::int64_t count = 0;
+  io >> name >> count;
+  return count;
+}
+
+TEST_F(Base, ALargeFileIsDigestedOnceUntilItChanges) {
+  constexpr std::int64_t kSize = 4 << 20;
+  const auto file = write("large", std::string(kSize, 'a'));
+  const std::string first = sha256_of_file(file);
+  write("large", std::string(kSize, 'b'));  // at once, and as long
+  EXPECT_NE(sha256_of_file(file), first);
+  std::this_thread::sleep_for(std::chrono::milliseconds(3100));
+  const std::string second = sha256_of_file(file);
+  const std::int64_t before = bytes_read();
+  EXPECT_EQ(sha256_of_file(file), second);
+  EXPECT_LT(bytes_read() - before, kSize);
+  write("large", std::string(kSize, 'a'));
+  EXPECT_EQ(sha256_of_file(file), first);
 }
 
 TEST(Digest, Sha256OfKnownTexts) {

@@ -181,11 +181,14 @@ std::string Sha256::hex() {
 
 namespace {
 
-/// Tells a file from what it was before a change; "" where it cannot, as a clock's tick may hold
-/// two changes.
+/// Tells a large file from what it was before a change; "" where it cannot, as a clock's tick may
+/// hold two changes, and for small ones, which folders have by the million.
 std::string stamp_of(int file) {
+  constexpr off_t kLarge = 1 << 20;
   struct stat status {};
-  if (::fstat(file, &status) != 0 || std::time(nullptr) - status.st_ctim.tv_sec < 2) return "";
+  if (::fstat(file, &status) != 0 || status.st_size < kLarge ||
+      std::time(nullptr) - status.st_ctim.tv_sec < 2)
+    return "";
   return std::to_string(status.st_dev) + " " + std::to_string(status.st_ino) + " " +
          std::to_string(status.st_size) + " " + std::to_string(status.st_mtim.tv_sec) + "." +
          std::to_string(status.st_mtim.tv_nsec) + " " + std::to_string(status.st_ctim.tv_sec) +

@@ -75,8 +75,8 @@ class Sha256 {
   struct State;
   std::unique_ptr<State> state_;
 };
-/// Of a file's content. One that was read before, and whose inode, size and time of last change are
-/// still the same, is not read again. [any thread]
+/// Of a file's content. One of at least 1 MiB that was read before, and whose inode, size and times
+/// are still the same and older than two seconds, is not read again. [any thread]
 std::string sha256_of_file(const std::filesystem::path& path);
 /// "FILE" or "FILE:NAME", an array in a file of several (checkpoint/arrays.hpp).
 struct Place {
