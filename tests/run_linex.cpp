@@ -1,5 +1,6 @@
 #include "run_linex.hpp"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
@@ -72,7 +73,7 @@ bool read_all(int file, void* data, std::size_t size) {
 }
 
 /// A copy of this process as it was before any test, which makes a copy of itself for every
-/// request: folder, out, error, and the words, all with a 0 behind them.
+/// request: folder, out, error, variables (a line each), and the words, all with a 0 behind them.
 class Ancestor {
  public:
   Ancestor() {
@@ -126,11 +127,20 @@ class Ancestor {
       if (file < 0 || ::dup2(file, stream) < 0) ::_exit(125);
       ::close(file);
     }
+    set_variables(words[3]);
     static char name[] = LINEX_BINARY;
-    words.erase(words.begin() + 1, words.begin() + 3);
+    words.erase(words.begin() + 1, words.begin() + 4);
     words[0] = name;
     words.push_back(nullptr);
     std::exit(run_program(static_cast<int>(words.size()) - 1, words.data()));
+  }
+
+  static void set_variables(char* lines) {
+    char* rest = nullptr;
+    for (char* line = ::strtok_r(lines, "\n", &rest); line; line = ::strtok_r(nullptr, "\n", &rest))
+      ::putenv(line);
+    if (void* begin = ::dlsym(RTLD_DEFAULT, "linex_read_fault"))
+      reinterpret_cast<void (*)()>(begin)();
   }
 
   int socket_ = -1;
@@ -141,15 +151,19 @@ const Ancestor* g_ancestor = nullptr;
 }  // namespace
 
 int run_linex(const std::filesystem::path& folder, const std::string& arguments,
-              const std::string& out, const std::string& error) {
+              const std::string& out, const std::string& error,
+              const std::vector<std::string>& variables) {
   if (auto words = simple_words(arguments)) {
-    std::vector<std::string> request{folder.string(), out, error};
+    std::string lines;
+    for (const std::string& variable : variables) lines += variable + '\n';
+    std::vector<std::string> request{folder.string(), out, error, lines};
     request.insert(request.end(), words->begin(), words->end());
     return g_ancestor->run(request);
   }
-  const int status = std::system(("cd '" + folder.string() + "' && '" LINEX_BINARY "' " +
-                                  arguments + " >'" + out + "' 2>'" + error + "' </dev/null")
-                                     .c_str());
+  std::string command = "cd '" + folder.string() + "' && env ";
+  for (const std::string& variable : variables) command += "'" + variable + "' ";
+  command += "'" LINEX_BINARY "' " + arguments + " >'" + out + "' 2>'" + error + "' </dev/null";
+  const int status = std::system(command.c_str());
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "folder_test.hpp"
 #include "run_linex.hpp"
@@ -41,14 +42,8 @@ class SmallRun : public FolderTest {
   /// `environment` stands before the binary, `redirections` after the arguments.
   Ended run(const std::string& arguments, const std::string& environment = "",
             const std::string& redirections = ">stdout.txt", const std::string& from = "") const {
-    const auto text = [&](const char* name) {
-      const std::filesystem::path file = folder_ / name;
-      return std::filesystem::exists(file) ? read_file(file) : std::string();
-    };
-    if (environment.empty() && redirections == ">stdout.txt" && from.empty()) {
-      const int code = run_linex(folder_, arguments);
-      return {code, text("stdout.txt"), text("stderr.txt")};
-    }
+    if (environment.empty() && redirections == ">stdout.txt" && from.empty())
+      return run_with(arguments, {});
     const std::string command = "cd '" + (from.empty() ? folder_.string() : from) + "' && " +
                                 environment + " '" LINEX_BINARY "' " + arguments +
                                 " </dev/null 2>'" + folder_.string() + "/stderr.txt' " +
@@ -56,6 +51,17 @@ class SmallRun : public FolderTest {
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text("stdout.txt"),
             text("stderr.txt")};
+  }
+
+  /// `variables`: "NAME=value" each.
+  Ended run_with(const std::string& arguments, const std::vector<std::string>& variables) const {
+    const int code = run_linex(folder_, arguments, "stdout.txt", "stderr.txt", variables);
+    return {code, text("stdout.txt"), text("stderr.txt")};
+  }
+
+  std::string text(const char* name) const {
+    const std::filesystem::path file = folder_ / name;
+    return std::filesystem::exists(file) ? read_file(file) : std::string();
   }
 
   /// Must end in `code` with one line on standard error that holds `part`.

@@ -8,6 +8,8 @@
 //   LINEX_FAULT_LEAST=BYTES   malloc: only requests of so many bytes count, and only after the
 //                             first call on a file under DIR, when libraries have been loaded
 //   LINEX_FAULT_LOG=FILE      one line is added when the fault is dealt out
+//
+// They are read when the library is loaded, and again by linex_read_fault().
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,7 +29,8 @@ static char g_op[16], g_action[16], g_root[4096], g_log[4096];
 static long g_n, g_seen, g_least;
 static int g_begun;
 
-__attribute__((constructor)) static void read_environment(void) {
+void linex_read_fault(void);
+__attribute__((constructor)) void linex_read_fault(void) {
   const char* fault = getenv("LINEX_FAULT");
   const char* root = getenv("LINEX_FAULT_ROOT");
   const char* log = getenv("LINEX_FAULT_LOG");
