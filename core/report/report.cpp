@@ -270,10 +270,7 @@ ReportJson near_json(const Report& report) {
 
 void write_report(const fs::path& folder, const Report& report, const ReportOptions& options,
                   const PluginContext& context) {
-  std::error_code failure;
-  fs::create_directories(folder, failure);
-  if (failure)
-    throw input_error("cannot make the folder " + folder.string() + ": " + failure.message());
+  make_own_folder(folder);
   const auto scores = score_names(report);
   ReportJson page;
   page["title"] = report.title;

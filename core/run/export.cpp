@@ -149,7 +149,7 @@ void write_exemplars(const fs::path& folder, const std::string& layer,
       ids += std::to_string(found.rows[u][i].item<std::int64_t>()) + end;
       peaks += format_number(found.peaks[u][i].item<float>()) + end;
     }
-  fs::create_directories(folder);
+  make_own_folder(folder);
   write_npy(folder / "images.npy", images);
   write_npy(folder / "masks.npy", masks);
   write_npy(folder / "units.npy", torch::tensor(units, torch::kInt64));
@@ -187,7 +187,7 @@ std::vector<std::string> write_figures(const fs::path& folder, const Explanation
     write_file_atomic(folder / (name + ".svg"), figure);
     names.push_back(name);
   };
-  fs::create_directories(folder);
+  make_own_folder(folder);
   if (const std::string figure = score_figure(file); !figure.empty()) write("scores", figure);
   if (!source.data || source.data->labels().empty()) return names;
   for (const auto& [layer, rows] : by_layer(file))
@@ -208,7 +208,7 @@ std::vector<std::string> write_figures(const fs::path& folder, const Explanation
 
 void write_pdfs(const fs::path& folder, const fs::path& figures,
                 const std::vector<std::string>& names, const PluginContext& context) {
-  fs::create_directories(folder);
+  make_own_folder(folder);
   const auto count = static_cast<std::int64_t>(names.size());
   const auto progress = context.progress("figures as PDF", count, "figures");
   parallel_for(count, context.run().threads, [&](std::int64_t i) {
@@ -317,7 +317,7 @@ std::string to_latex(const ExplanationFile& file) {
 
 fs::path export_run(const std::string& format, const fs::path& folder, const ExplanationFile& file,
                     const std::string& method, Workplace& place) {
-  fs::create_directories(folder);
+  make_own_folder(folder);
   const auto write = [&](const char* name, const std::string& content) {
     write_file_atomic(folder / name, content);
     return folder / name;

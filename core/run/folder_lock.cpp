@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
 #include "toolkit/base/text.hpp"
 
 namespace linex {
@@ -55,21 +56,6 @@ void write_owner(int fd, const fs::path& file) {
   if (::ftruncate(fd, 0) != 0 ||
       ::pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
     throw input_error("cannot write " + file.string() + ": " + std::strerror(errno));
-}
-
-/// Temporary files of runs that were killed while writing; nobody else writes here now.
-void remove_leftovers(const fs::path& folder) {
-  std::error_code failure;
-  for (fs::directory_iterator it(folder, failure), end; !failure && it != end;
-       it.increment(failure)) {
-    const std::string name = it->path().filename().string();
-    const auto at = name.rfind(".tmp");
-    if (at == std::string::npos || at + 4 == name.size() ||
-        name.find_first_not_of("0123456789", at + 4) != std::string::npos)
-      continue;
-    std::error_code ignored;
-    fs::remove(it->path(), ignored);
-  }
 }
 
 std::mutex g_guard;

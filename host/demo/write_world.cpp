@@ -16,8 +16,11 @@ namespace {
 
 void write_png(const fs::path& path, const cv::Mat& image) {
   // Level 1 of zlib: the pictures are small and written once.
-  if (!cv::imwrite(path.string(), image, {cv::IMWRITE_PNG_COMPRESSION, 1}))
-    throw input_error("cannot write " + path.string());
+  std::vector<unsigned char> bytes;
+  cv::imencode(".png", image, bytes, {cv::IMWRITE_PNG_COMPRESSION, 1});
+  AtomicFile file(path, false);
+  file.append(bytes.data(), bytes.size());
+  file.finish();
 }
 
 void write_picture(const fs::path& path, const torch::Tensor& pixels) {

@@ -120,6 +120,28 @@ void AtomicFile::finish() {
   if (durable_) sync_folder_of(path_);
 }
 
+void remove_leftovers(const fs::path& folder) {
+  std::error_code failure;
+  for (fs::directory_iterator it(folder, failure), end; !failure && it != end;
+       it.increment(failure)) {
+    const std::string name = it->path().filename().string();
+    const auto at = name.rfind(".tmp");
+    if (at == std::string::npos || at + 4 == name.size() ||
+        name.find_first_not_of("0123456789", at + 4) != std::string::npos)
+      continue;
+    std::error_code ignored;
+    fs::remove(it->path(), ignored);
+  }
+}
+
+void make_own_folder(const fs::path& folder) {
+  std::error_code failure;
+  fs::create_directories(folder, failure);
+  if (failure)
+    throw input_error("cannot make the folder " + folder.string() + ": " + failure.message());
+  remove_leftovers(folder);
+}
+
 void write_file_atomic(const fs::path& path, std::string_view content) {
   AtomicFile file(path);
   file.append(content.data(), content.size());

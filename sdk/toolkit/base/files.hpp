@@ -36,6 +36,14 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+/// Removes temporary files in `folder` of processes that were killed while they wrote an AtomicFile.
+/// Only where no other process writes now. Never throws for a file that cannot be removed.
+void remove_leftovers(const std::filesystem::path& folder);
+
+/// Makes `folder`, in which no other process writes now, and does remove_leftovers(). Throws
+/// Error(input) "cannot make the folder PATH: why".
+void make_own_folder(const std::filesystem::path& folder);
+
 /// The whole of an AtomicFile at once.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
 

@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string_view>
 
 #include "linex/error.hpp"
@@ -46,48 +47,20 @@ Error npy_error(const std::string& source, const std::string& what) {
   return input_error("cannot read " + source + ": " + what);
 }
 
-/// Text after `key` in the header's Python dict literal, up to `stop`.
-std::string field(const std::string& header, const std::string& key, char stop,
-                  const std::string& path) {
-  auto at = header.find("'" + key + "'");
-  if (at != std::string::npos) at = header.find(':', at);
-  if (at == std::string::npos) throw npy_error(path, "its .npy header has no '" + key + "'");
-  const auto begin = header.find_first_not_of(' ', at + 1);
-  const auto end = header.find(stop, begin == std::string::npos ? at : begin);
-  if (begin == std::string::npos || end == std::string::npos)
-    throw npy_error(path, "its .npy header is malformed");
-  return header.substr(begin, end - begin);
+Error no_type(const std::string& source, const std::string& descr, const std::string& why) {
+  return npy_error(source, "dtype " + printable(descr) + why +
+                               "; save it as float32, e.g. numpy.save(f, a.astype('float32'))");
 }
 
-std::vector<std::int64_t> parse_shape(const std::string& text, const std::string& path) {
-  std::vector<std::int64_t> shape;
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const auto begin = text.find_first_of("0123456789", at);
-    if (begin == std::string::npos) break;
-    auto end = text.find_first_not_of("0123456789", begin);
-    if (end == std::string::npos) end = text.size();
-    if (end - begin > 18) throw npy_error(path, "its .npy shape is absurd: (" + text + ")");
-    shape.push_back(std::stoll(text.substr(begin, end - begin)));
-    at = end;
-  }
-  if (shape.size() > 8) throw npy_error(path, "its .npy shape has more than 8 dimensions");
-  return shape;
-}
-
-/// NumPy's type string, e.g. '<f4' with its quotes.
+/// NumPy's type string, e.g. <f4.
 Element parse_type(const std::string& descr, const std::string& source) {
   const auto refuse = [&](const std::string& why) {
-    return npy_error(source, "dtype " + printable(descr) + why +
-                                 "; save it as float32, e.g. numpy.save(f, a.astype('float32'))");
+    return no_type(source, "'" + descr + "'", why);
   };
-  if (descr.size() < 4 || descr.front() != '\'' || descr.back() != '\'')
-    throw refuse(" is a structure, not one number");
-  if (descr[2] == 'O') throw refuse(" holds Python objects, which are never run");
-  if (descr[2] == 'c') throw refuse(" is complex");
-  Element element;
-  element.big_endian = descr[1] == '>';
-  const std::string type = descr.substr(2, descr.size() - 3);
+  if (descr.size() < 2) throw refuse(" is not supported");
+  if (descr[1] == 'O') throw refuse(" holds Python objects, which are never run");
+  if (descr[1] == 'c') throw refuse(" is complex");
+  const std::string type = descr.substr(1);
   static const std::map<std::string, Element> kKinds = {
       {"f2", {torch::kFloat16, 2, false, false}}, {"f4", {torch::kFloat32, 4, false, false}},
       {"f8", {torch::kFloat64, 8, false, false}}, {"i1", {torch::kInt8, 1, false, false}},
@@ -96,13 +69,117 @@ Element parse_type(const std::string& descr, const std::string& source) {
       {"u2", {torch::kInt32, 2, false, true}},    {"u4", {torch::kInt64, 4, false, true}},
       {"u8", {torch::kInt64, 8, false, true}},    {"b1", {torch::kBool, 1, false, false}}};
   const auto found = kKinds.find(type);
-  if (found == kKinds.end() || std::string_view("<>|=").find(descr[1]) == std::string_view::npos)
+  if (found == kKinds.end() || std::string_view("<>|=").find(descr[0]) == std::string_view::npos)
     throw refuse(" is not supported");
-  const bool big_endian = element.big_endian;
-  element = found->second;
-  element.big_endian = big_endian && element.size > 1;
+  Element element = found->second;
+  element.big_endian = descr[0] == '>' && element.size > 1;
   return element;
 }
+
+/// The header's text, a literal of Python: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }
+/// and blanks after it. What numpy.load() refuses is no header here.
+class HeaderReader {
+ public:
+  HeaderReader(std::string_view text, const std::string& source) : text_(text), source_(source) {}
+
+  Header read() {
+    Header header;
+    std::set<std::string> seen;
+    expect('{');
+    while (!take('}')) {
+      const std::string key = quoted();
+      expect(':');
+      if (key == "descr")
+        header.element = parse_type(type(), source_);
+      else if (key == "fortran_order")
+        header.fortran = boolean();
+      else if (key == "shape")
+        header.shape = shape();
+      else
+        throw malformed();
+      if (!seen.insert(key).second) throw malformed();
+      if (take(',')) continue;
+      expect('}');
+      break;
+    }
+    skip_blanks();
+    if (at_ < text_.size()) throw malformed();
+    for (const char* key : {"descr", "fortran_order", "shape"})
+      if (seen.count(key) == 0)
+        throw npy_error(source_, std::string("its .npy header has no '") + key + "'");
+    return header;
+  }
+
+ private:
+  Error malformed() const { return npy_error(source_, "its .npy header is malformed"); }
+  void skip_blanks() {
+    while (at_ < text_.size() && std::strchr(" \t\n\r", text_[at_]) && text_[at_]) ++at_;
+  }
+  bool take(char wanted) {
+    skip_blanks();
+    if (at_ == text_.size() || text_[at_] != wanted) return false;
+    ++at_;
+    return true;
+  }
+  void expect(char wanted) {
+    if (!take(wanted)) throw malformed();
+  }
+  bool take_word(std::string_view word) {
+    skip_blanks();
+    if (text_.substr(at_, word.size()) != word) return false;
+    at_ += word.size();
+    return true;
+  }
+  /// A text without its quotes. No key and no type has an escape in it.
+  std::string quoted() {
+    skip_blanks();
+    const char quote = at_ < text_.size() ? text_[at_] : 0;
+    const auto end = quote == '\'' || quote == '"' ? text_.find(quote, at_ + 1) : text_.npos;
+    if (end == text_.npos) throw malformed();
+    const std::string inside(text_.substr(at_ + 1, end - at_ - 1));
+    at_ = end + 1;
+    return inside;
+  }
+  std::string type() {
+    skip_blanks();
+    if (at_ < text_.size() && std::strchr("[({", text_[at_]))
+      throw no_type(source_, std::string(text_.substr(at_, text_.find(',', at_) - at_)),
+                    " is a structure, not one number");
+    return quoted();
+  }
+  bool boolean() {
+    if (take_word("True")) return true;
+    if (take_word("False")) return false;
+    throw malformed();
+  }
+  std::vector<std::int64_t> shape() {
+    std::vector<std::int64_t> extents;
+    expect('(');
+    while (!take(')')) {
+      extents.push_back(extent());
+      if (extents.size() > 8)
+        throw npy_error(source_, "its .npy shape has more than 8 dimensions");
+      if (take(',')) continue;
+      expect(')');
+      break;
+    }
+    return extents;
+  }
+  std::int64_t extent() {
+    skip_blanks();
+    const auto begin = at_;
+    while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') ++at_;
+    const std::string digits(text_.substr(begin, at_ - begin));
+    if (digits.empty()) throw malformed();
+    if (digits.size() > 18) throw npy_error(source_, "its .npy shape is absurd: " + digits);
+    take('L');  // Python 2
+    return std::stoll(digits);
+  }
+
+  std::string_view text_;
+  const std::string& source_;
+  std::size_t at_ = 0;
+};
 
 Header parse_header(const unsigned char* bytes, std::size_t size, const std::string& source) {
   if (size < 10 || std::memcmp(bytes, "\x93NUMPY", 6) != 0)
@@ -119,14 +196,8 @@ Header parse_header(const unsigned char* bytes, std::size_t size, const std::str
   // Far above NumPy's own headers of plain arrays, which have a hundred bytes.
   constexpr std::size_t kMaxHeader = 1 << 20;
   if (length > kMaxHeader) throw npy_error(source, "its .npy header is absurdly long");
-  const std::string text(reinterpret_cast<const char*>(bytes) + prefix, length);
-
-  Header header;
-  header.element = parse_type(field(text, "descr", ',', source), source);
-  header.fortran = field(text, "fortran_order", ',', source) == "True";
-  const auto open = field(text, "shape", ')', source);
-  if (open.empty() || open[0] != '(') throw npy_error(source, "its .npy header is malformed");
-  header.shape = parse_shape(open.substr(1), source);
+  Header header =
+      HeaderReader({reinterpret_cast<const char*>(bytes) + prefix, length}, source).read();
   header.data_offset = prefix + length;
   return header;
 }
@@ -145,6 +216,7 @@ torch::Tensor convert(const unsigned char* data, std::int64_t count, const Eleme
   torch::Tensor values = torch::empty({count}, torch::dtype(element.dtype));
   auto* to = static_cast<unsigned char*>(values.data_ptr());
   const std::size_t width = torch::elementSize(element.dtype);
+  if (count == 0) return values;  // and an array without values has no address
   if (!element.big_endian && !element.is_unsigned) {
     std::memcpy(to, data, static_cast<std::size_t>(count) * width);
     return values;

@@ -136,14 +136,7 @@ void RowStore::lock(const PluginContext& context) {
     check_cancelled(context);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  // Temporary files of runs that were killed while writing; nobody else writes here now.
-  std::error_code failure;
-  for (fs::directory_iterator it(folder_, failure), end; !failure && it != end;
-       it.increment(failure))
-    if (it->path().filename().string().find(".tmp") != std::string::npos) {
-      std::error_code ignored;
-      fs::remove(it->path(), ignored);
-    }
+  remove_leftovers(folder_);
   // For people. Only here: without the lock, another run would take it for one of those files.
   try {
     if (!fs::exists(folder_ / "key.txt")) write_file_atomic(folder_ / "key.txt", options_.key);

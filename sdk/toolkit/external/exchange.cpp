@@ -17,6 +17,7 @@
 #include <stdexcept>
 
 #include "linex/error.hpp"
+#include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/concepts/matrix_presence.hpp"
@@ -223,10 +224,10 @@ Json Exchange::give(const std::string& name, const Presence& presence,
 
 std::string Exchange::give(const std::string& name, const Json& value) const {
   const fs::path path = folder_ / (name + ".json");
-  std::ofstream file(path, std::ios::binary);
-  file << value.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
-  file.close();
-  if (!file) throw input_error("cannot write " + path.string());
+  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+  AtomicFile file(path, false);
+  file.append(text.data(), text.size());
+  file.finish();
   return path.string();
 }
 

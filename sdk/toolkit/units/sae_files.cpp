@@ -606,6 +606,10 @@ void read_overcomplete(const SaeFile& file, const std::string& activation, Basis
     if (tensors.has("encoder.bias")) basis.bias = tensors.vector("encoder.bias", m);
   }
   check_transposed(basis);
+  if (tensors.has("encoder.final_block.1.weight") && !tensors.has("encoder.final_block.0.weight"))
+    throw input_error(file.source +
+                      ": holds encoder.final_block.1, a normalisation, without the "
+                      "encoder.final_block.0 that it normalises");
   if (tensors.has("encoder.final_block.1.running_var")) {
     constexpr double kEpsilon = 1e-5;  // of torch.nn.BatchNorm1d
     const std::string norm = "encoder.final_block.1.";
