@@ -3,6 +3,8 @@
     drive.py run BINARY SECONDS [READER...]   libFuzzer for so long on each; what it finds is kept in
                                               build/fuzz/found, and the exit code is 1
     drive.py replay BINARY                    every seed and every file of tests/fuzz/found once
+    drive.py coverage BINARY FUZZBUILD        lines of the readers that the corpus there executes (BINARY has clang's
+                                              coverage mapping)
 
 What was found and mended stays in tests/fuzz/found/READER, a file each.
 """
@@ -21,6 +23,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests/fixtures"
 MOST = 1 << 16  # bytes of a seed, and of what is made of it
+
+# Where bytes from outside are read.
+READERS = ["core/plugin/plugin_note.cpp", "core/run/ini.cpp", "core/run/journal.cpp"] + [
+    f"sdk/toolkit/{name}.cpp" for name in (
+        "base/csv", "base/mojibake", "base/npy", "base/text_file", "checkpoint/arrays", "checkpoint/checkpoint", "checkpoint/config_file",
+        "checkpoint/numpy_pickle", "checkpoint/pickle", "checkpoint/safetensors", "checkpoint/weight_reader", "checkpoint/weights",
+        "checkpoint/zip", "concepts/concept_list", "data/cifar_records", "data/ground_truth", "data/image", "data/image_gif",
+        "data/image_header", "data/image_png", "data/image_pnm", "data/image_tiff", "data/image_webp", "data/row_store", "data/tar",
+        "explanations/explanation_csv", "external/answers", "external/command_words", "external/free_options", "text/clean_text",
+        "text/gzip", "text/html_unescape", "text/tokenizer", "text/unicode", "text/vocabulary", "units/basis_file", "units/sae_files")]
 
 # Words that mean something to a reader; between "" as libFuzzer has them.
 WORDS = {
@@ -241,7 +253,36 @@ def run(binary, seconds, chosen):
     return 1 if findings else 0
 
 
+def coverage(binary, build):
+    """Lines of the readers that the corpus of a fuzz build and what it found execute, by llvm-cov."""
+    work = Path(binary).resolve().parent / "profiles"
+    work.mkdir(exist_ok=True)
+    write_seeds(binary, build / "seeds")
+
+    def replay_corpus(reader):
+        done = subprocess.run([binary, "-runs=0", f"-max_len={MOST}", *map(str, corpus_of(reader, build))], text=True, errors="replace",
+                              env=dict(environment(reader), LLVM_PROFILE_FILE=str(work / f"{reader}.profraw")), capture_output=True,
+                              check=False)
+        assert done.returncode == 0, f"{reader}: exit {done.returncode}\n{done.stderr[-3000:]}"
+        return str(work / f"{reader}.profraw")
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        profiles = list(pool.map(replay_corpus, readers(binary)))
+    merged = str(work / "all.profdata")
+    subprocess.run(["llvm-profdata", "merge", "-sparse", "-o", merged, *profiles], check=True)
+    libraries = [f"-object={path}" for path in sorted(build_libraries(binary))]
+    sources = [str(path) for pattern in READERS for path in sorted(ROOT.glob(pattern))]
+    return subprocess.run(["llvm-cov", "report", binary, *libraries, f"-instr-profile={merged}", *sources],
+                          check=False).returncode
+
+
+def build_libraries(binary):
+    return Path(binary).resolve().parents[2].rglob("liblinex_*.so")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "replay":
         sys.exit(replay(sys.argv[2]))
+    if sys.argv[1] == "coverage":
+        sys.exit(coverage(sys.argv[2], Path(sys.argv[3])))
     sys.exit(run(sys.argv[2], int(sys.argv[3]), sys.argv[4:]))
