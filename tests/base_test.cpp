@@ -103,12 +103,14 @@ TEST_F(Base, HostileNpyIsOneLine) {
   std::string absurd = good;
   absurd.replace(absurd.find("(10, 10)"), 8, "(9999999999999999, 99)");
   EXPECT_NE(message_of([&] { map_npy(write("a.npy", absurd)); }), "no error");
-  // What is no literal of Python is refused, as by numpy.load(): half of it would be a plausible array.
+  // What is no literal of Python is refused, as by numpy.load(): half of it would be a plausible
+  // array.
   const std::size_t begin = good.find('{'), end = good.find('}') + 1;
   const auto with_header = [&](const std::string& header) {
     std::string bytes = good;
     bytes.replace(begin, end - begin, header);
-    bytes[8] = static_cast<char>(static_cast<unsigned char>(good[8]) + header.size() - (end - begin));
+    bytes[8] =
+        static_cast<char>(static_cast<unsigned char>(good[8]) + header.size() - (end - begin));
     return write("h.npy", bytes);
   };
   for (const char* header :
@@ -120,7 +122,8 @@ TEST_F(Base, HostileNpyIsOneLine) {
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), 'shape': (10, 10)}",
         "'descr': '<f4', 'fortran_order': False, 'shape': (10, 10)",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (10, 10), } x"})
-    EXPECT_NE(message_of([&] { map_npy(with_header(header)); }).find("malformed"), std::string::npos)
+    EXPECT_NE(message_of([&] { map_npy(with_header(header)); }).find("malformed"),
+              std::string::npos)
         << header;
   EXPECT_NE(message_of([&] {
               map_npy(with_header("{'descr': '<f4', 'fortran_order': False, }"));
@@ -129,8 +132,8 @@ TEST_F(Base, HostileNpyIsOneLine) {
   for (const char* header : {"{\"shape\":(10L,10L),\"fortran_order\":False,\"descr\":\"<f4\"}",
                              "{'descr': '<f4', 'fortran_order': False, 'shape': ( 10 , 10 )}"})
     EXPECT_EQ(map_npy(with_header(header)).sizes(), (std::vector<std::int64_t>{10, 10})) << header;
-  EXPECT_EQ(map_npy(with_header("{'descr': '>f4', 'fortran_order': False, 'shape': (0, 3)}")).numel(),
-            0);
+  EXPECT_EQ(
+      map_npy(with_header("{'descr': '>f4', 'fortran_order': False, 'shape': (0, 3)}")).numel(), 0);
   std::mt19937 random(1);
   for (int i = 0; i < 3000; ++i) {  // whatever the bytes: a tensor or an Error
     std::string mutant = good;
