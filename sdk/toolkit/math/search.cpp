@@ -10,6 +10,7 @@
 #include "toolkit/math/best_subset.hpp"
 #include "toolkit/math/kernels.hpp"
 #include "toolkit/math/least_squares.hpp"
+#include "toolkit/math/model_scan.hpp"
 
 namespace linex {
 
@@ -253,24 +254,9 @@ class PathUnit {
   Move next_move() {
     const bool grow = static_cast<std::int64_t>(terms_.size()) < target_length_;
     if (!grow && (options_.kind == SearchKind::forward || settled_ || terms_.size() < 2)) return {};
-    const std::size_t size = terms_.size();
-    std::vector<const float*> rows;
-    for (const std::int64_t j : terms_) rows.push_back(regression_.gram->row(j));
-    const std::vector<float> inverse(fit_.inverse.begin(), fit_.inverse.end());
-    const std::vector<float> beta(fit_.weight.begin(), fit_.weight.end());
-    ScanInput input;
-    input.terms = static_cast<int>(size);
-    input.rows = rows.data();
-    input.inverse = inverse.data();
-    input.beta = beta.data();
-    input.q = q_.data();
-    input.diagonal = diagonal();
-    input.concepts = regression_.concept_count();
-    input.non_negative = options_.non_negative;
-    return grow ? best_addition(input) : best_swap(input);
+    const ModelScan scan(regression_, terms_, fit_, q_.data(), options_.non_negative);
+    return grow ? best_addition(scan.input()) : best_swap(scan.input());
   }
-
-  float diagonal() const { return static_cast<float>(regression_.diagonal()); }
 
   void apply(const Move& move) {
     Terms next = terms_;

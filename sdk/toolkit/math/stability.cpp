@@ -9,6 +9,7 @@
 #include "toolkit/math/dense_search.hpp"
 #include "toolkit/math/kernels.hpp"
 #include "toolkit/math/least_squares.hpp"
+#include "toolkit/math/model_scan.hpp"
 #include "toolkit/math/swept_search.hpp"
 
 namespace linex {
@@ -32,20 +33,9 @@ Terms candidates_of(const Regression& regression, std::int64_t unit, const Terms
   const std::vector<float> slope(q, q + concepts);
   const TermFit fit = least_squares(*regression.gram, q, terms);
   if (fit.weight.size() == size) {
-    std::vector<const float*> rows;
-    for (const std::int64_t j : terms) rows.push_back(regression.gram->row(j));
-    const std::vector<float> inverse(fit.inverse.begin(), fit.inverse.end()),
-        weight(fit.weight.begin(), fit.weight.end());
-    ScanInput scan;
-    scan.terms = static_cast<int>(size);
-    scan.rows = rows.data();
-    scan.inverse = inverse.data();
-    scan.beta = weight.data();
-    scan.q = slope.data();
-    scan.diagonal = static_cast<float>(regression.diagonal());
-    scan.concepts = concepts;
+    const ModelScan scan(regression, terms, fit, slope.data());
     std::vector<float> gain((size + 1) * static_cast<std::size_t>(concepts));
-    all_gains(scan, gain.data());
+    all_gains(scan.input(), gain.data());
     add(gain.data() + static_cast<std::int64_t>(size) * concepts, kToFollow, found);
     for (std::size_t t = 0; t < size && size > 1; ++t)
       add(gain.data() + static_cast<std::int64_t>(t) * concepts, kToReplace, found);
