@@ -9,6 +9,8 @@
 #include <regex>
 #include <set>
 
+#include "core/cluster/run_cluster.hpp"
+#include "core/run/console.hpp"
 #include "core/run/journal.hpp"
 #include "core/run/outcome.hpp"
 #include "core/run/run.hpp"
@@ -18,6 +20,7 @@
 #include "test_plugins.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
+#include "toolkit/base/parallel.hpp"
 
 namespace linex {
 namespace {
@@ -402,6 +405,38 @@ TEST_F(Run, SimulationScoresOnlyUnitsThereAre) {
     }
     before = columns[0].value;
   }
+}
+
+// Under ThreadSanitizer (./run sanitize thread) these tell of races.
+TEST(Console, TakesProgressAndWarningsOfSeveralThreads) {
+  constexpr std::int64_t kSteps = 4000;
+  ConsoleLogger logger("warning", false);
+  const auto progress = make_console_progress("steps", kSteps, "steps", false);
+  parallel_for(kSteps, 4, [&](std::int64_t i) {
+    progress->advance(1);
+    if (i % 100 == 0) logger.write(LogLevel::warning, std::to_string(i));
+  });
+  const auto warnings = logger.warnings();
+  EXPECT_EQ(std::set<std::string>(warnings.begin(), warnings.end()).size(), kSteps / 100);
+}
+
+TEST(Cluster, OfOneProcessLeavesEverythingAsItIs) {
+  const RunCluster cluster;
+  EXPECT_EQ(cluster.rank(), 0);
+  EXPECT_EQ(cluster.size(), 1);
+  EXPECT_EQ(cluster.for_plugins(), nullptr);
+  double real[]{1.5, -2};
+  std::int64_t whole[]{3, 4};
+  std::string text = "bytes";
+  parallel_for(8, 4, [&](std::int64_t) { EXPECT_EQ(cluster.gather("mine").at(0), "mine"); });
+  cluster.sum(real, 2);
+  cluster.sum(whole, 2);
+  cluster.broadcast(text, 0);
+  cluster.barrier();
+  EXPECT_EQ(real[0] + real[1], -0.5);
+  EXPECT_EQ(whole[0] + whole[1], 7);
+  EXPECT_EQ(text, "bytes");
+  EXPECT_EQ(cluster.bytes(), 0);
 }
 
 }  // namespace
