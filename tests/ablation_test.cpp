@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "linex/error.hpp"
+#include "shared_file.hpp"
 #include "tests/test_plugins.hpp"
 #include "tests/toy_model.hpp"
 #include "toolkit/base/files.hpp"
@@ -360,20 +361,18 @@ TEST_F(AblationPlugin, ImpactOfALastLayerIsThatOfTheGeneralPath) {
 }
 
 TEST(AblationGolden, PublishedScoresOfResNet20) {
-  const char* shared = std::getenv("LINEX_SHARED");
-  if (!shared || !fs::exists(fs::path(shared) / "golden/resnet20_cifar10"))
-    GTEST_SKIP() << "needs LINEX_SHARED";
-  const fs::path golden = fs::path(shared) / "golden/resnet20_cifar10";
+  const fs::path golden = shared_file("golden/resnet20_cifar10"),
+                 pictures = shared_file("data/cifar10/test"),
+                 weights = shared_file("data/weights/resnet20-12fca82f.th");
+  if (golden.empty() || pictures.empty() || weights.empty()) GTEST_SKIP() << "no golden files";
   const auto json = nlohmann::json::parse(read_file(golden / "ablation.json"));
   Plugins plugins;
   EvaluationInput input;
   DataOptions where;
-  where.root = fs::path(shared) / "data/cifar10/test";
+  where.root = pictures;
   where.threads = 2;
   input.data = open_data_set(where);
-  const auto model = plugins.make<TargetModel>(
-      "resnet",
-      given({{"weights", (fs::path(shared) / "data/weights/resnet20-12fca82f.th").string()}}));
+  const auto model = plugins.make<TargetModel>("resnet", given({{"weights", weights.string()}}));
   const auto labeler = plugins.make<ConceptLabeler>("label");
   labeler->attach(input.data);
   input.model = model.get();

@@ -9,6 +9,7 @@
 #include "core/run/benchmark_page.hpp"
 #include "core/run/benchmark_table.hpp"
 #include "folder_test.hpp"
+#include "shared_file.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
 
 namespace linex {
@@ -161,9 +162,8 @@ TEST(BenchmarkTable, ScoresOfAnyNameAndTheirIntervalsSurviveTheFile) {
 }
 
 TEST(BenchmarkTable, PublishedFilesGiveThePublishedTable) {  // docs/methods.md §6.1, §6.3
-  const char* shared = std::getenv("LINEX_SHARED");
-  if (!shared) GTEST_SKIP() << "needs LINEX_SHARED";
-  const std::filesystem::path folder = std::filesystem::path(shared) / "data/published";
+  const std::filesystem::path folder = shared_file("data/published");
+  if (folder.empty()) GTEST_SKIP() << "no published files";
   std::vector<BenchmarkRun> runs;
   for (const char* name : {"clip_dissect", "milan", "le_siglip"}) {
     auto file = read_explanations(folder / (std::string(name) + "_resnet18_places365_layer4.csv"));

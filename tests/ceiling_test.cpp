@@ -7,6 +7,7 @@
 #include "linex/error.hpp"
 #include "linex/evaluator.hpp"
 #include "plugins/evaluators/ceiling/unit_ceiling.hpp"
+#include "shared_file.hpp"
 #include "tests/test_plugins.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/stats.hpp"
@@ -93,16 +94,15 @@ TEST(Ceiling, OfLabelsIsTheClassMeans) {
 }
 
 TEST(Ceiling, OfCifarLabelsIsTheClassMeans) {
-  const char* shared = std::getenv("LINEX_SHARED");
-  if (!shared) GTEST_SKIP() << "LINEX_SHARED is not set";
-  const std::string golden = std::string(shared) + "/golden/resnet20_cifar10/";
-  const torch::Tensor labels = map_npy(golden + "labels.npy").to(torch::kLong);
+  const auto golden = shared_file("golden/resnet20_cifar10");
+  if (golden.empty()) GTEST_SKIP() << "no golden files";
+  const torch::Tensor labels = map_npy(golden / "labels.npy").to(torch::kLong);
   const auto ids = [&](const char* name) {
-    const torch::Tensor values = map_npy(golden + name);
+    const torch::Tensor values = map_npy(golden / name);
     return Rows(values.data_ptr<std::int64_t>(), values.data_ptr<std::int64_t>() + values.numel());
   };
   const Split split{ids("train_ids.npy"), ids("val_ids.npy"), ids("test_ids.npy")};
-  expect_class_means(labels, label_presence(labels, 10), map_npy(golden + "layer3_avg.npy"), split);
+  expect_class_means(labels, label_presence(labels, 10), map_npy(golden / "layer3_avg.npy"), split);
 }
 
 TEST(Ceiling, WithFewRowsAClassShrinksTheirMeans) {

@@ -15,6 +15,7 @@
 #include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "run_linex.hpp"
+#include "shared_file.hpp"
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
@@ -383,10 +384,8 @@ TEST_F(CliImages, WrongImagesAndCheckpointsAreNamed) {
 }
 
 TEST_F(CliImages, RealCheckpointOfAnotherArchOrLayer) {
-  const char* shared = std::getenv("LINEX_SHARED");
-  if (!shared || !fs::exists(fs::path(shared) / "data/weights/resnet20-12fca82f.th")) return;
-  const std::string weights =
-      fs::absolute(fs::path(shared) / "data/weights/resnet20-12fca82f.th").string();
+  const std::string weights = shared_file("data/weights/resnet20-12fca82f.th").string();
+  if (weights.empty()) GTEST_SKIP() << "no published weights";
   const std::string model =
       "--model.plugin=resnet --model.weights=" + weights + " --labeler.plugin=label ";
   expect_error("explain " + data_ + model + "--model.arch=cifar_resnet32 --model.layer=layer3", 3,

@@ -9,6 +9,7 @@
 
 #include "linex/error.hpp"
 #include "plugins/solvers/clip_dissect/similarity.hpp"
+#include "shared_file.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/concepts/matrix_presence.hpp"
@@ -177,10 +178,8 @@ TEST(ClipDissect, TooFewImagesForRanks) {
 }
 
 TEST(ClipDissect, EqualsThePublishedCode) {
-  const char* shared = std::getenv("LINEX_SHARED");
-  if (!shared || !fs::exists(fs::path(shared) / "golden/clip_dissect"))
-    GTEST_SKIP() << "no golden files";
-  const fs::path golden = fs::path(shared) / "golden/clip_dissect";
+  const fs::path golden = shared_file("golden/clip_dissect");
+  if (golden.empty()) GTEST_SKIP() << "no golden files";
   const auto p = map_npy(golden / "cosine.npy"), a = map_npy(golden / "activations.npy");
   for (const char* name : {"soft_wpmi", "wpmi", "cos_similarity", "cos_similarity_cubed"}) {
     SimilarityOptions options;

@@ -15,6 +15,7 @@
 #include "plugins/labelers/segmentation/segmentation.hpp"
 #include "plugins/solvers/net_dissect/dissection.hpp"
 #include "probe_fixture.hpp"
+#include "shared_file.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/data/dataset.hpp"
 #include "toolkit/data/loader.hpp"
@@ -274,9 +275,8 @@ TEST_F(Embedded, WorldsMasksEqualTheDefinition) {
 }
 
 TEST_F(Embedded, CamVidEqualsTheDefinition) {
-  const char* shared = std::getenv("LINEX_SHARED");
-  if (!shared || !fs::exists(fs::path(shared) / "data/camvid")) GTEST_SKIP() << "no CamVid";
-  const fs::path root = fs::path(shared) / "data/camvid";
+  const fs::path root = shared_file("data/camvid");
+  if (root.empty()) GTEST_SKIP() << "no CamVid";
   std::ofstream(folder_ / "names.txt")
       << "Sky\nBuilding\nPole\nRoad\nPavement\nTree\nSignSymbol\nFence\nCar\nPedestrian\n"
          "Bicyclist\nUnlabelled\n";

@@ -30,6 +30,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# What a page may name of a checkout; not what somebody's runs have left there.
+CHECKOUT = ("CITATION.cff", "CHANGELOG.md", "CMakeLists.txt", "CMakePresets.json", "CONTRIBUTING.md", "README.md",
+            "cmake", "core", "docs", "host", "mkdocs.yml", "plugins", "sdk", "tests")
 NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?")
 COMMAND = re.compile(r"^\s*(\$ )?(\./run|linex|cmake|ctest|pip|python3|mpirun|srun) ")
 # What "needs: WHAT" can name beside modules of Python, and where it lies; others never run here.
@@ -143,9 +146,8 @@ class Pages:
         """A folder as a reader has it after ./run build."""
         folder = self.work / re.sub(r"\W+", "_", str(page))
         folder.mkdir()
-        for entry in ROOT.iterdir():
-            if entry.name not in ("build", "run", ".git"):
-                (folder / entry.name).symlink_to(entry)
+        for name in CHECKOUT:
+            (folder / name).symlink_to(ROOT / name)
         (folder / "build").mkdir()
         (folder / "build/release").symlink_to(self.build)
         run = folder / "run"

@@ -15,6 +15,7 @@
 #include "plugins/labelers/segmentation/segmentation.hpp"
 #include "plugins/solvers/compositional/masks.hpp"
 #include "plugins/solvers/invert/recognition.hpp"
+#include "shared_file.hpp"
 #include "tests/folder_test.hpp"
 #include "tests/probe_fixture.hpp"
 #include "tests/small_run.hpp"
@@ -388,9 +389,7 @@ TEST(Compositional, WorldsAndCamVidsMasksAsPublished) {
       FolderLabels(open_label_maps(masks, folder / "masks/names.txt", {"none"}), images), 10, 0.98,
       {0, 0, 32, 32});
 
-  const char* shared = std::getenv("LINEX_SHARED");
-  if (shared && fs::exists(fs::path(shared) / "data/camvid")) {
-    const fs::path root = fs::path(shared) / "data/camvid";
+  if (const fs::path root = shared_file("data/camvid"); !root.empty()) {
     std::ofstream(folder / "names.txt")
         << "Sky\nBuilding\nPole\nRoad\nPavement\nTree\nSignSymbol\nFence\nCar\nPedestrian\n"
            "Bicyclist\nUnlabelled\n";

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "shared_file.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/checkpoint/arrays.hpp"
@@ -244,9 +245,8 @@ TEST_F(Images, VeryLongImagesCostOnlyTheirCrop) {
 
 // With the shared pictures and python3-pil at hand: real photographs, and the time it takes.
 TEST_F(Images, RealPhotographsEqualPillow) {
-  const char* shared = std::getenv("LINEX_SHARED");
-  const fs::path pictures = fs::path(shared ? shared : "") / "data/imagenet_samples";
-  if (!shared || !fs::exists(pictures)) GTEST_SKIP() << "no LINEX_SHARED";
+  const fs::path pictures = shared_file("data/imagenet_samples");
+  if (pictures.empty()) GTEST_SKIP() << "no photographs";
   const std::string script = std::string(LINEX_SOURCE_DIR) + "/tests/pillow_reference.py";
   if (std::system(("/usr/bin/python3 " + script + " '" + pictures.string() + "' '" +
                    folder_.string() + "' 2>/dev/null")

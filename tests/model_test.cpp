@@ -6,6 +6,7 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
+#include "shared_file.hpp"
 #include "tests/test_models.hpp"
 #include "toolkit/base/npy.hpp"
 
@@ -300,14 +301,14 @@ std::vector<std::filesystem::path> image_files(const std::filesystem::path& root
 }
 
 TEST(ResNet, TrainedNetworkOnRealImages) {
-  const auto shared = test::shared_data();
-  if (shared.empty()) GTEST_SKIP() << "LINEX_SHARED is not set";
-  TestModel model("resnet",
-                  options({{"weights", (shared / "data/weights/resnet20-12fca82f.th").string()},
-                           {"arch", "cifar_resnet20"}}));
+  const auto weights = shared_file("data/weights/resnet20-12fca82f.th"),
+             pictures = shared_file("data/cifar10/test"),
+             golden = shared_file("golden/resnet20_cifar10");
+  if (weights.empty() || pictures.empty() || golden.empty()) GTEST_SKIP() << "no golden files";
+  TestModel model("resnet", options({{"weights", weights.string()}, {"arch", "cifar_resnet20"}}));
   const Preprocess preprocess = model->preprocess();
   EXPECT_EQ(preprocess.resize, Preprocess::Resize::none);
-  const auto files = image_files(shared / "data/cifar10/test");
+  const auto files = image_files(pictures);
   ASSERT_EQ(files.size(), 2000u);
   torch::Tensor images = torch::empty({2000, 3, 32, 32});
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -321,7 +322,6 @@ TEST(ResNet, TrainedNetworkOnRealImages) {
   };
   images = (images - channel(preprocess.mean)) / channel(preprocess.std);
 
-  const auto golden = shared / "golden/resnet20_cifar10";
   const auto out = model->forward(images, {"layer1", "layer2", "layer3"}, true);
   for (int i = 0; i < 3; ++i) {
     const std::string layer = "layer" + std::to_string(i + 1);

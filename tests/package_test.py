@@ -1,6 +1,6 @@
 """The Debian package: built, judged by lintian where it is there, unpacked and run.
 
-    package_test.py BUILD     a build folder in which linex_app is built. Exit 77 without cpack or dpkg-deb.
+    package_test.py BUILD     a build folder in which linex_app is built. Exit 77 without what cpack needs.
 """
 import gzip
 import os
@@ -21,7 +21,7 @@ def run(*command, **options):
 
 
 def main():
-    if not shutil.which("cpack") or not shutil.which("dpkg-deb"):
+    if not all(map(shutil.which, ("cpack", "dpkg-deb", "dpkg-shlibdeps", "file"))):
         return 77
     build = Path(sys.argv[1]).resolve()
     version = re.search(r"^project\(linex VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text(), re.M)[1]

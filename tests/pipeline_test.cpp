@@ -10,6 +10,7 @@
 #include "core/run/units.hpp"
 #include "folder_test.hpp"
 #include "linex/error.hpp"
+#include "shared_file.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/explanations/explanation_csv.hpp"
 #include "toolkit/explanations/simulate.hpp"
@@ -198,10 +199,9 @@ TEST_F(Pipeline, SimulationIsTheWeightedSumAndNamesWhatItCannotSay) {
 }
 
 TEST_F(Pipeline, EveryPublishedFileIsRead) {
-  const char* shared = std::getenv("LINEX_SHARED");
-  if (!shared || !fs::exists(fs::path(shared) / "data/published")) return;
-  const auto file =
-      read_explanations(fs::path(shared) / "data/published/le_siglip_resnet50_imagenet_layer4.csv");
+  const fs::path published = shared_file("data/published/le_siglip_resnet50_imagenet_layer4.csv");
+  if (published.empty()) GTEST_SKIP() << "no published files";
+  const auto file = read_explanations(published);
   ASSERT_EQ(file.explanations.size(), 2048U);
   double sum = 0;
   for (const double value : file.scores[0].value) sum += value;

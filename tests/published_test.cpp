@@ -8,6 +8,7 @@
 
 #include "folder_test.hpp"
 #include "linex/error.hpp"
+#include "shared_file.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/mojibake.hpp"
 #include "toolkit/base/stats.hpp"
@@ -21,12 +22,7 @@ namespace fs = std::filesystem;
 
 class Published : public FolderTest {
  protected:
-  void SetUp() override {
-    if (const char* shared = std::getenv("LINEX_SHARED"))
-      if (fs::exists(fs::path(shared) / "data/published"))
-        published_ = fs::path(shared) / "data/published";
-  }
-  fs::path published_;
+  const fs::path published_ = shared_file("data/published");
 };
 
 const ScoreColumn& score(const ExplanationFile& file, const std::string& name) {

@@ -9,6 +9,7 @@
 #include "linex/option.hpp"
 #include "linex/solver.hpp"
 #include "plugins/solvers/glm_saga/saga.hpp"
+#include "shared_file.hpp"
 #include "tests/typed_options.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
@@ -92,10 +93,7 @@ Problem small_problem(std::int64_t n, std::int64_t concepts, std::int64_t units)
   return problem;
 }
 
-fs::path shared() {
-  const char* folder = std::getenv("LINEX_SHARED");
-  return folder ? fs::path(folder) : fs::path();
-}
+fs::path golden_files() { return shared_file("golden/le_recorded"); }
 
 Rows ids(const fs::path& file) {
   const torch::Tensor values = map_npy(file);
@@ -103,7 +101,7 @@ Rows ids(const fs::path& file) {
 }
 
 Problem recorded_problem() {
-  const fs::path golden = shared() / "golden/le_recorded";
+  const fs::path golden = golden_files();
   Problem problem;
   problem.presence = std::make_shared<MatrixPresence>(map_npy(golden / "concepts.npy"));
   problem.activations = map_npy(golden / "activations.npy").clone();
@@ -208,7 +206,7 @@ TEST(GlmSaga, StepsAreThoseOfTheDefinition) {
 }
 
 TEST(Golden, LinearIsAsGoodAsThePublishedCode) {
-  if (shared().empty()) GTEST_SKIP() << "LINEX_SHARED is not set";
+  if (golden_files().empty()) GTEST_SKIP() << "no golden files";
   const Problem problem = recorded_problem();
   for (const char* search : {"greedy", "swap"}) {
     const Outcome got = solve("linear", problem, {{"search", std::string(search)}});
@@ -227,10 +225,10 @@ TEST(Golden, LinearIsAsGoodAsThePublishedCode) {
 }
 
 TEST(Golden, GlmSagaReproducesThePublishedCode) {
-  if (shared().empty()) GTEST_SKIP() << "LINEX_SHARED is not set";
+  if (golden_files().empty()) GTEST_SKIP() << "no golden files";
   const Problem problem = recorded_problem();
   const Outcome saga = solve("glm_saga", problem);
-  std::ifstream file(shared() / "golden/le_recorded/published.json");
+  std::ifstream file(golden_files() / "published.json");
   const auto published = nlohmann::json::parse(file);
   // Its shuffling and its Adam are not seeded: most units agree term by term, all in the mean.
   int same = 0;
@@ -289,7 +287,7 @@ torch::Tensor objectives(const torch::Tensor& x, const torch::Tensor& y, const S
 }
 
 TEST(Golden, ExactRankingAgreesWithGlmSaga) {
-  if (shared().empty()) GTEST_SKIP() << "LINEX_SHARED is not set";
+  if (golden_files().empty()) GTEST_SKIP() << "no golden files";
   const Problem problem = recorded_problem();
   RegressionOptions how;
   how.published = true;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "shared_file.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/random.hpp"
 #include "toolkit/data/split.hpp"
@@ -88,9 +89,8 @@ TEST_F(Splits, SplitFoldersAreChecked) {
 }
 
 TEST_F(Splits, PublishedSplitsAreRead) {
-  const char* shared = std::getenv("LINEX_SHARED");
-  const fs::path folder = fs::path(shared ? shared : "") / "data/splits/cifar100_val";
-  if (!shared || !fs::exists(folder)) GTEST_SKIP() << "no LINEX_SHARED";
+  const fs::path folder = shared_file("data/splits/cifar100_val");
+  if (folder.empty()) GTEST_SKIP() << "no published splits";
   const Split split = make_split(folder.string(), 10000, 0);
   const auto sum = [](const Rows& rows) { return std::accumulate(rows.begin(), rows.end(), 0L); };
   EXPECT_EQ(split.train.size(), 7000u);  // docs/methods.md §1.2

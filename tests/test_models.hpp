@@ -63,12 +63,6 @@ inline std::filesystem::path fixtures(const std::string& name) {
   return std::filesystem::path(LINEX_SOURCE_DIR) / "tests" / "fixtures" / name;
 }
 
-/// LINEX_SHARED, or empty.
-inline std::filesystem::path shared_data() {
-  const char* folder = std::getenv("LINEX_SHARED");
-  return folder ? folder : "";
-}
-
 /// The message of the Error(input) that `body` throws; fails the test otherwise.
 template <class Body>
 std::string input_error_of(const Body& body) {

@@ -1,5 +1,6 @@
 // Checkpoint files in every format, and files made to hurt.
 #include "toolkit/checkpoint/weights.hpp"
+#include "shared_file.hpp"
 
 #include <gtest/gtest.h>
 
@@ -80,9 +81,9 @@ TEST(Weights, TorchScriptParameters) {
 }
 
 TEST(Weights, PublishedSplitIds) {
-  const auto folder = test::shared_data() / "data/splits/cifar100_val";
-  if (test::shared_data().empty()) GTEST_SKIP() << "LINEX_SHARED is not set";
-  const torch::Tensor ids = load_tensor(folder / "train_ids.pt");
+  const auto file = shared_file("data/splits/cifar100_val/train_ids.pt");
+  if (file.empty()) GTEST_SKIP() << "no published splits";
+  const torch::Tensor ids = load_tensor(file);
   EXPECT_EQ(ids.scalar_type(), torch::kLong);
   EXPECT_EQ(ids.numel(), 7000);
   EXPECT_EQ(ids.sum().item<std::int64_t>(), 35004870);
