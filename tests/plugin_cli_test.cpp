@@ -38,7 +38,8 @@ TEST(PluginCli, ListShowsEachReason) {
   expect_contains(usable, "throw_in_solve");
   expect_contains(usable, "with its defaults: solver.table names no file");
   EXPECT_EQ(usable.find("throw_in_create"), std::string::npos);
-  expect_contains(list.text, "cxx11=0 (host: cxx11=1), torch=9.9.9 (host: torch=");
+  expect_contains(list.text, "ABI does not match: cxx11=0 (host: cxx11=1), ");
+  expect_contains(list.text, ", torch=9.9.9 (host: torch=");
   expect_contains(list.text, "built for plugin API 2.7 (host: 2.0)");
   expect_contains(list.text, "truncated or damaged");
   expect_contains(list.text, "create: the licence server does not answer");
