@@ -134,10 +134,11 @@ TEST_F(Pipeline, JournalOfForeignContentEndsWhereItBegins) {
   };
   Journal(path, "key", true).append({linear(0, {{"red", 1}})});
   const std::string whole = read_file(path);
-  for (const char* foreign : {"[3]", "3", "{}x", R"([{"unit":"one"}])",
-                              R"([{"unit":3,"terms":[["red",1.5]],"bias":0.1,)"
-                              R"("text":"","status":"grey","val":null,)"
-                              R"("objective":null,"gap":0.1,"iterations":3}])"}) {
+  const std::string grey = R"([{"unit":3,"terms":[["red",1.5]],"bias":0.1,"text":"",)"
+                           R"("status":"grey","val":null,"objective":null,"gap":0.1,)"
+                           R"("iterations":3}])";
+  for (const std::string& foreign : {std::string("[3]"), std::string("3"), std::string("{}x"),
+                                     std::string(R"([{"unit":"one"}])"), grey}) {
     write("j", whole + line(foreign));
     EXPECT_EQ(Journal(path, "key", true).finished().size(), 1U) << foreign;
     EXPECT_EQ(read_file(path), whole) << foreign;

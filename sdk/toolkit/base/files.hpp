@@ -36,8 +36,9 @@ class AtomicFile {
   int fd_ = -1;
 };
 
-/// Removes temporary files in `folder` of processes that were killed while they wrote an AtomicFile.
-/// Only where no other process writes now. Never throws for a file that cannot be removed.
+/// Removes temporary files in `folder` of processes that were killed while they wrote an
+/// AtomicFile. Only where no other process writes now. Never throws for a file that cannot be
+/// removed.
 void remove_leftovers(const std::filesystem::path& folder);
 
 /// Makes `folder`, in which no other process writes now, and does remove_leftovers(). Throws

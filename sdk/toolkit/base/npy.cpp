@@ -76,8 +76,8 @@ Element parse_type(const std::string& descr, const std::string& source) {
   return element;
 }
 
-/// The header's text, a literal of Python: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }
-/// and blanks after it. What numpy.load() refuses is no header here.
+/// The header's text, a literal of Python: {'descr': '<f4', 'fortran_order': False, 'shape': (3,
+/// 2), } and blanks after it. What numpy.load() refuses is no header here.
 class HeaderReader {
  public:
   HeaderReader(std::string_view text, const std::string& source) : text_(text), source_(source) {}
@@ -157,8 +157,7 @@ class HeaderReader {
     expect('(');
     while (!take(')')) {
       extents.push_back(extent());
-      if (extents.size() > 8)
-        throw npy_error(source_, "its .npy shape has more than 8 dimensions");
+      if (extents.size() > 8) throw npy_error(source_, "its .npy shape has more than 8 dimensions");
       if (take(',')) continue;
       expect(')');
       break;
