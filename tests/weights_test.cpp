@@ -1,12 +1,12 @@
 // Checkpoint files in every format, and files made to hurt.
 #include "toolkit/checkpoint/weights.hpp"
-#include "shared_file.hpp"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <random>
 
+#include "shared_file.hpp"
 #include "tests/test_models.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"

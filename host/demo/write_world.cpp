@@ -17,7 +17,8 @@ namespace {
 void write_png(const fs::path& path, const cv::Mat& image) {
   // Level 1 of zlib: the pictures are small and written once.
   std::vector<unsigned char> bytes;
-  cv::imencode(".png", image, bytes, {cv::IMWRITE_PNG_COMPRESSION, 1});
+  if (!cv::imencode(".png", image, bytes, {cv::IMWRITE_PNG_COMPRESSION, 1}))
+    throw std::logic_error("OpenCV cannot encode " + path.string());
   AtomicFile file(path, false);
   file.append(bytes.data(), bytes.size());
   file.finish();

@@ -76,8 +76,8 @@ Element parse_type(const std::string& descr, const std::string& source) {
   return element;
 }
 
-/// The header's text, a literal of Python: {'descr': '<f4', 'fortran_order': False, 'shape': (3,
-/// 2), } and blanks after it. What numpy.load() refuses is no header here.
+/// Reads the header's text: a Python dict literal of the keys descr, fortran_order and shape, each
+/// once, and blanks after it. Whatever else stands there is an error.
 class HeaderReader {
  public:
   HeaderReader(std::string_view text, const std::string& source) : text_(text), source_(source) {}
@@ -142,7 +142,8 @@ class HeaderReader {
   }
   std::string type() {
     skip_blanks();
-    if (at_ < text_.size() && std::strchr("[({", text_[at_]))
+    const char first = at_ < text_.size() ? text_[at_] : 0;
+    if (first == '[' || first == '(' || first == '{')
       throw no_type(source_, std::string(text_.substr(at_, text_.find(',', at_) - at_)),
                     " is a structure, not one number");
     return quoted();
