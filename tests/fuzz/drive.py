@@ -10,6 +10,7 @@ What was found and mended stays in tests/fuzz/found/READER, a file each.
 """
 import gzip
 import io
+import json
 import os
 import re
 import struct
@@ -30,9 +31,9 @@ READERS = ["core/plugin/plugin_note.cpp", "core/run/ini.cpp", "core/run/journal.
         "base/csv", "base/mojibake", "base/npy", "base/text_file", "checkpoint/arrays", "checkpoint/checkpoint", "checkpoint/config_file",
         "checkpoint/numpy_pickle", "checkpoint/pickle", "checkpoint/safetensors", "checkpoint/weight_reader", "checkpoint/weights",
         "checkpoint/zip", "concepts/concept_list", "data/cifar_records", "data/ground_truth", "data/image", "data/image_gif",
-        "data/image_header", "data/image_png", "data/image_pnm", "data/image_tiff", "data/image_webp", "data/row_store", "data/tar",
+        "data/image_header", "data/image_png", "data/image_pnm", "data/image_tiff", "data/image_webp", "data/path_csv", "data/row_store", "data/tar",
         "explanations/explanation_csv", "external/answers", "external/command_words", "external/free_options", "text/clean_text",
-        "text/gzip", "text/html_unescape", "text/tokenizer", "text/unicode", "text/vocabulary", "units/basis_file", "units/sae_files")]
+        "text/clip_tokenizer", "text/gemma_tokenizer", "text/gzip", "text/html_unescape", "text/tokenizer", "text/unicode", "text/vocabulary", "units/basis_file", "units/sae_files")]
 
 # Words that mean something to a reader; between "" as libFuzzer has them.
 WORDS = {
@@ -53,16 +54,20 @@ WORDS = {
     "gzip": [r"\x1f\x8b\x08", r"\x00\x00\x00\xff\xff"],
     "vocabulary": ["</w>", "#version", " ", "\n", r"\xc4\xa0"],
     "text": ["&amp;", "&#x1F600;", "&#0;", "'s", "</w>", r"\xc3\xa9", r"\xe2\x80\x99", r"\xef\xbf\xbd", r"\xf0\x9f\x98\x80"],
-    "note": [r"\x7fELF", r"\x02\x01\x01", ".linex_plugin", ".shstrtab", "LINEXPLG", "solver", "cxx11=1"],
+    "note": [r"\x7fELF", r"\x02\x01\x01", ".linex_plugin", ".shstrtab", r"LINEXPI\x00", "solver", "cxx11=1"],
     "journal": ['{"key":"key"}', '[{"unit":', '"terms":[["', '"status":"ok"', '"bias":', '"val":null', '"iterations":'],
     "answer": ['"type":"explanation"', '"unit":7', '"terms":[["red",1]]', '"text"', '"values":[', '"status":[', '"names":[',
                '"resize":"short_side"', '"mean":[', "null", "1e308"],
     "basis": ["\n---\n", '"d_in"', '"d_sae"', '"architecture"', "jumprelu", "topk", '"hook_name"', '"schema":', "AutoEncoderTopK"],
     "ids": ["\n---\n", "n01440764", ";", ",", "\t", "0", "-1"],
     "shard": ["LNXROWS1"],
+    "index": ["\n---\n", '"weight_map":', '"a.safetensors"', "..", "/"],
+    "paths": ["path,label\n", "filename", "a.png", "b.png", "../", "/", ";", "\t", '"'],
+    "gemma": ['"model":', '"type":"BPE"', '"vocab":', '"merges":', '"added_tokens":', '"content":', "<eos>", "<pad>", "<unk>", "<0x61>"],
+    "list": ['"id2label":', '"label2id":', '"0":', "concept", "name,", "\t", '"', "[", "{"],
     "tar": ["ustar", "path=", "size=", " ", "././@LongLink", ".jpg", ".cls", ".json", ".txt", r"\x80", "../"],
 }
-SAME_WORDS = {"npz": "npy", "cifar": "pickle", "merges": "config", "list": "text"}
+SAME_WORDS = {"npz": "npy", "cifar": "pickle", "merges": "config"}
 
 
 def fixture(pattern):
@@ -75,6 +80,58 @@ def zip_of(members):
         for name, content in members.items():
             archive.writestr(name, content)
     return out.getvalue()
+
+
+def files_in(archive):
+    """Of an .npz that holds files as arrays of bytes."""
+    with zipfile.ZipFile(FIXTURES / archive) as members:
+        for name in members.namelist():
+            content = members.read(name)
+            if not name.endswith((".rgb.npy", ".values.npy")):
+                yield content[10 + struct.unpack_from("<H", content, 8)[0]:]
+
+
+def safetensors_of(shapes):
+    """Ones, float32."""
+    header, size = {}, 0
+    for name, shape in shapes.items():
+        count = 4
+        for extent in shape:
+            count *= extent
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [size, size + count]}
+        size += count
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + struct.pack("<f", 1) * (size // 4)
+
+
+def npy_of(descr, shape, values, fortran=False):
+    text = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}"
+    text += " " * ((64 - (11 + len(text)) % 64) % 64) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + values
+
+
+def arrays_of_every_type():
+    for descr, size in (("<f4", 4), ("<f8", 8), ("<f2", 2), (">f4", 4), (">f8", 8), (">i2", 2), ("|u1", 1), ("|i1", 1), ("|b1", 1),
+                        ("<u2", 2), ("<u4", 4), ("<u8", 8), ("<i4", 4), ("<i8", 8), (">u8", 8)):
+        values = bytes(size - 1) + b"\1" if descr[0] == ">" else b"\1" + bytes(size - 1)
+        yield npy_of(descr, "(2, 3)", values * 6)
+    yield npy_of("<f4", "(2, 3)", struct.pack("<f", 1.5) * 6, fortran=True)
+    yield npy_of("<f4", "(6,)", struct.pack("<6f", 1, 2, 3, float("nan"), 5, 6))
+    yield npy_of("<f8", "(1, 2)", struct.pack("<2d", 1e300, 0))
+    yield npy_of("<u8", "(1,)", b"\xff" * 8)
+    yield npy_of("<f4", "()", struct.pack("<f", 1))
+
+
+def networks():
+    """State dicts as wrappers and reparametrisations leave them."""
+    weight = [2, 3]
+    yield safetensors_of({"conv1.weight": weight, "num_batches_tracked": [], "mean": [3], "other": [1]})
+    yield safetensors_of({"module.conv1.weight": weight, "module.bn.num_batches_tracked": []})
+    yield safetensors_of({"model.conv1.weight": weight, "model_ema.conv1.weight": weight, "teacher.conv1.weight": weight, "x": [1]})
+    yield safetensors_of({"_orig_mod.conv1.weight": [3, 2], "optimizer.step": [1]})
+    yield safetensors_of({"conv1.weight_orig": weight, "conv1.weight_mask": weight, "fc.weight_orig": weight, "fc.weight_u": [2]})
+    yield safetensors_of({"conv1.weight_g": [2, 1], "conv1.weight_v": weight})
+    yield safetensors_of({"conv1.parametrizations.weight.original0": [2], "conv1.base_layer.weight": weight, "conv1.lora_A": [1]})
 
 
 def pickles_in(archives):
@@ -100,20 +157,38 @@ def folders(name, *weights):
                 yield folder.read_bytes() + b"\n---\n" + (folder.parent / file).read_bytes()
 
 
-def notes(binary):
-    """Plugins are megabytes: the head of one with its tables, and a small library that is none."""
-    for path in sorted(Path(binary).resolve().parent.rglob("*.so"))[:2]:
-        yield path.read_bytes()[:MOST]
-    section = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, 64, 0, 64, 56, 0, 64, 2, 1)
+def library_of(note):
+    """Plugins are megabytes: a library of nothing but its note."""
     names = b"\0.shstrtab\0.linex_plugin\0"
-    yield section + bytes(64) + struct.pack("<IIQQQQIIQQ", 1, 3, 0, 0, 192, len(names), 0, 0, 1, 0) + names
+    begin = 64 + 3 * 64
+    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, 64, 0, 64, 56, 0, 64, 3, 1)
+    tables = bytes(64) + struct.pack("<IIQQQQIIQQ", 1, 3, 0, 0, begin, len(names), 0, 0, 1, 0) \
+        + struct.pack("<IIQQQQIIQQ", 11, 1, 0, 0, begin + len(names), len(note), 0, 0, 1, 0)
+    return head + tables + names + note
+
+
+def note_of(kind=b"solver", name=b"other", tag=b"cxx11=1 libtorch=1.13.1", api=2, revision=2, toolkit=0, magic=b"LINEXPI\0"):
+    texts = struct.pack("16s48s16s96s32s256s", kind, name, b"1.0", b"Says nothing", b"MIT", tag)
+    return magic + struct.pack("<6I", 8 + 6 * 4 + len(texts), api, 0, 0, revision, toolkit) + texts
+
+
+def notes(binary):
+    """Of plugins that were built beside it, and such as do not fit."""
+    for path in sorted(Path(binary).resolve().parents[2].rglob("linex_solver_*.so"))[:1]:
+        content = path.read_bytes()
+        begin = content.find(b"LINEXPI\0" + struct.pack("<I", 496))
+        yield library_of(content[begin:begin + 496])
+    for note in (note_of(), note_of(kind=b"cook"), note_of(name=b"Not a name"), note_of(tag=b"x" * 256), note_of(magic=b"LINEXPIX"),
+                 note_of(tag=b"a=\1"), note_of(api=9), note_of(toolkit=0x90009), note_of()[:-1]):
+        yield library_of(note)
 
 
 def seeds(binary):
     """{reader: contents}."""
     small = fixture("weights/*.pth") + fixture("units/*/*.pt") + fixture("torchscript/bad.*.pt")
     arrays = fixture("torchscript/*.npy")[:12] + fixture("pillow/resize/*1x1.npy") + fixture("models/*unit1.npy")[:4]
-    tensors = fixture("weights/*.safetensors") + fixture("units/*/*.safetensors")
+    arrays += list(arrays_of_every_type())
+    tensors = fixture("weights/*.safetensors") + fixture("units/*/*.safetensors") + list(networks())
     explanations = (b"layer,unit,val correlation,weight0,concept0,weight1,concept1,bias,sim correlation,status\n"
                     b"layer3,0,0.9,1.5,frog,-0.5,\"a, b\",0.1,0.8,ok\nlayer3,1,,,,,,,,dead\n")
     shard = b"LNXROWS1" + struct.pack("<QQQQ", 0, 4, 3, 4) + b"0" * 64 + struct.pack("<12f", *range(12))
@@ -138,18 +213,28 @@ def seeds(binary):
         "checkpoint": small + tensors[:2],
         "safetensors": tensors,
         "npy": arrays,
-        "npz": [zip_of({"a.npy": array, "b.npy": arrays[0]}) for array in arrays[:6]],
+        "index": [b'{"weight_map":{"conv1.weight":"a.safetensors"}}\n---\n' + network for network in networks()]
+        + [b'{"weight_map":{"conv1.weight":"../a.safetensors"}}', b'{"weight_map":[1]}'],
+        "npz": [zip_of({"a.npy": array}) for array in arrays[-8:]] + [zip_of({"a.npy": array, "b.npy": arrays[0]}) for array in arrays[:6]] + [zip_of({"a.txt": b""})],
         "cifar": list(cifar_records()),
         "basis": fixture("units/*.pt") + tensors[:1] + list(folders("cfg.json", "sae_weights.safetensors"))
         + list(folders("config.json", "ae.pt", "weights.pt")),
         "image": [content for kind in ("png", "jpg", "gif", "bmp", "pgm", "ppm", "tif", "webp")
-                  for content in fixture("pillow/*." + kind)],
+                  for content in fixture("pillow/*." + kind)] + [content for content in files_in("pillow/kinds.npz") if len(content) < MOST],
         "csv": [explanations, b"unit,description\n0,frogs\n1,\"a \xe2\x80\x99 b\"\n",
-                b"unit,category,label,score\n1,object,car-c,0.04\n"],
+                b"unit,category,label,score\n1,object,car-c,0.04\n",
+                b"unit,label,object-label,score\n1,street-s,car-c,0.04\n2,red-color,,0.1\n",
+                b"layer,unit,weight0,concept0,weight1,concept1,link,bias,sim,sim low,sim high,status\n"
+                b"a,1,2,red,,,relu,0,0.5,0.4,0.6,ok\na,2,1,red,0,0,softplus(2),0,-,,,ok\n",
+                b"layer,unit,weight0,weight1\n", b"layer,neuron,description\n"],
         "ini": [b"[run]\nout = \"a # b\"  # comment\nseed=1\n[method A]\nsolver = linear\nsolver.x = \"\\x41\\n\"\n",
                 b"\xef\xbb\xbf[data]\r\nroot = x ; y\r\n"],
-        "list": [b"red\nstriped\nred\n\n", b"a\r\nb\r\n", b"\xef\xbb\xbfcaf\xc3\xa9\rhorse\r"],
-        "config": [b'{"vision_config":{"hidden_size":4,"depths":[1,2],"mean":[0.1,0.2,0.3],"model_type":"swin"}}']
+        "list": [b'{"id2label":{"0":"cat","1":"dog"}}', b'{"label2id":{"cat":0,"dog":1}}', b'{"0":["n01","cat"],"1":["n02","dog"]}',
+                 b'{"n01":"cat","n02":"dog"}', b'{"0":"a","2":"b"}', b'["cat",["n02","dog"]]', b'["cat",1]', b'{"cat":null}', b'{"0":"a","b":1}',
+                 b"id;concept\n0;red\n1;\"a;b\"\n", b"Name\tx\nred\t1\n", b"concept\nred\n", b"a,b\nc,d\n", b"name,x\nred\n",
+                 b"red\nstriped\nred\n\n", b"a\r\nb\r\n", b"\xef\xbb\xbfcaf\xc3\xa9\rhorse\r"],
+        "config": [b'{"vision_config":{"hidden_size":4,"depths":[1,2],"mean":[0.1,0.2,0.3],"model_type":"swin",'
+                   b'"layer_norm_eps":1e-6,"use_head":true},"scale":2}']
         + fixture("clip/*/*.json") + fixture("vits/*/config.json")[:4],
         "ids": [b"a.jpg 1\nb.jpg 0\nc.jpg 1\n---\nn01440764 tench\nn01443537 goldfish\n", b"1\n2\n0\n",
                 b'1\n2\n1\n---\n{"0":["n01440764","tench"],"1":["n01443537","goldfish"]}',
@@ -158,6 +243,13 @@ def seeds(binary):
         "gzip": [gzip.compress(b"a b c\n" * 40, mtime=0), b"plain text\n", gzip.compress(b"", mtime=0)],
         "vocabulary": fixture("clip/vocabulary.txt.gz") + [gzip.decompress(FIXTURES.joinpath("clip/vocabulary.txt.gz").read_bytes())],
         "merges": [merges],
+        "gemma": fixture("siglip2/tokenizer.json") + [
+            b'{"model":{"type":"BPE","vocab":{"<pad>":0,"<eos>":1,"<unk>":2,"a":3,"b":4,"ab":5,"<0x70>":6},"merges":["a b",["a","b"]]},'
+            b'"added_tokens":[{"id":1,"content":"<eos>"}]}',
+            b'{"model":{"type":"WordPiece","vocab":{},"merges":[]}}', b'{"model":{"type":"BPE","vocab":{"a":-1},"merges":[]}}',
+            b'{"model":{"type":"BPE","vocab":{"a":1},"merges":["a a"]}}', b'{"model":{"type":"BPE","vocab":{"a":1},"merges":["a c"]}}'],
+        "paths": [b"path,label\na.png,cat\nb.png,dog\n", b"a.png,0\nb.png,1\n", b"filename\n./a.png\nb.png\n", b"x\\a.png;1\n",
+                  b"path;class\n../images/a.png;x\n\n", b"a.png\nc.png\n", b"image,label\n/etc/passwd,1\n", b"1,2,3\n"],
         "text": ["a photo of a striped horse\u2019s leg, 12! &amp; caf\u00e9 &#x1F600;".encode(), b"caf\xc3\x83\xc2\xa9 \xff\xfe",
                  "\u212a\u0130\u1e9e \U0001f600\u200d".encode()],
         "note": list(notes(binary)),

@@ -1,7 +1,8 @@
 // Everything that reads bytes from outside, one function each, under libFuzzer. The environment
 // variable LINEX_FUZZ_READER names the one to run; tests/fuzz/drive.py runs all of them. What may
 // come out of a reader is a value or linex::Error; anything else, memory beyond the limit or a run
-// of ten seconds is a finding.
+// of ten seconds is a finding. Where linex writes a format, too, what was read is written, and must
+// be read back the same.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +18,7 @@
 #include "core/plugin/plugin_note.hpp"
 #include "core/run/ini.hpp"
 #include "core/run/journal.hpp"
+#include "linex/context.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/files.hpp"
@@ -27,6 +29,7 @@
 #include "toolkit/checkpoint/config_file.hpp"
 #include "toolkit/checkpoint/pickle.hpp"
 #include "toolkit/checkpoint/safetensors.hpp"
+#include "toolkit/checkpoint/weight_reader.hpp"
 #include "toolkit/checkpoint/weights.hpp"
 #include "toolkit/concepts/concept_list.hpp"
 #include "toolkit/data/cifar_records.hpp"
@@ -58,6 +61,41 @@ struct Silence final : Logger {
   void write(LogLevel, std::string_view) override {}
 };
 Silence g_log;
+
+/// Of a run without options, files of its own, or other processes.
+class Alone final : public PluginContext {
+ public:
+  explicit Alone(const fs::path& cache) { run_.cache = cache; }
+  const OptionValues& options() const override { return options_; }
+  const RunSettings& run() const override { return run_; }
+  Logger& log() const override { return g_log; }
+  std::unique_ptr<Progress> progress(const std::string&, std::int64_t,
+                                     const std::string&) const override {
+    struct Nothing final : Progress {
+      void advance(std::int64_t) override {}
+    };
+    return std::make_unique<Nothing>();
+  }
+  bool cancelled() const noexcept override { return false; }
+
+ private:
+  OptionValues options_;
+  RunSettings run_;
+};
+
+void must_hold(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "does not hold: %s\n", what);
+  std::abort();
+}
+
+/// Goes on after what a reader refuses.
+void attempt(const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const Error&) {
+  }
+}
 
 /// Of this process, in memory.
 const fs::path& folder() {
@@ -92,10 +130,153 @@ void touch(const torch::Tensor& tensor) {
   if (tensor.defined() && tensor.numel() > 0) (void)tensor.to(torch::kFloat64).sum().item<double>();
 }
 
-void read_weights(const char* name, std::string_view bytes) {
-  const StateDict weights = load_weights(file(name, bytes));
+/// As a network of one layer takes them.
+void take_weights(const StateDict& weights) {
   for (const auto& [key, tensor] : weights.tensors) touch(tensor);
-  (void)find_network(weights, {{"conv1.weight"}, {"a", "b"}});
+  (void)first_name(weights);
+  const StateDict network = find_network(weights, {{"conv1.weight"}, {"a", "b"}});
+  for (const bool share : {false, true}) {
+    WeightReader reader(network, share);
+    attempt([&] {
+      touch(reader.parameter("conv1.weight", {2, 3}));
+      reader.skip("a");
+      reader.check("net", "give another");
+      reader.finish("net", "give another");
+    });
+  }
+}
+
+void read_weights(const char* name, std::string_view bytes) {
+  const fs::path path = file(name, bytes);
+  attempt([&] { touch(load_tensor(path)); });
+  attempt([&] { take_weights(load_weights(path, "model")); });
+  take_weights(load_weights(path));
+}
+
+/// An index of shards, and one of them.
+void read_index(std::string_view bytes) {
+  const auto [index, shard] = two_files(bytes);
+  fs::create_directories(folder() / "shards");
+  file("shards/model.safetensors.index.json", index);
+  file("shards/a.safetensors", shard);
+  take_weights(load_weights(folder() / "shards"));
+}
+
+bool same(const torch::Tensor& a, const torch::Tensor& b) {
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
+         (a.nbytes() == 0 || std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0);
+}
+
+void read_arrays(const char* name, std::string_view bytes) {
+  const fs::path path = file(name, bytes);
+  attempt([&] { touch(finite_float32(read_matrix(path.string()), path.string())); });
+  (void)fingerprint_of_array(path.string());
+  const torch::Tensor array = read_array(path.string()).contiguous();
+  touch(array);
+  if (array.numel() == 0) return;
+  for (const bool scratch : {false, true}) {
+    const fs::path copy = folder() / "copy.npy";
+    scratch ? write_scratch_npy(copy, array) : write_npy(copy, array);
+    must_hold(same(array, map_npy(copy)), "an array that is written is read back");
+    must_hold(same(array, read_npy(copy, 1 << 20)), "and so without a map");
+  }
+  if (array.dim() == 0 || array.scalar_type() != torch::kFloat32) return;
+  NpyWriter writer(folder() / "rows.npy", array.sizes().vec(), false);
+  writer.append(array);
+  writer.finish();
+  const torch::Tensor rows = map_npy(folder() / "rows.npy");
+  must_hold(same(rows, array), "rows that are appended are read back");
+  must_hold(same(copy_rows(rows, {array.size(0) - 1}), array.slice(0, array.size(0) - 1)),
+            "a row is the row of that number");
+}
+
+bool same(const Explanation& a, const Explanation& b) {
+  const auto equal = [](const Term& x, const Term& y) {
+    return x.concept_name == y.concept_name && x.weight == y.weight;
+  };
+  return a.unit == b.unit && a.bias == b.bias && a.text == b.text && a.status == b.status &&
+         std::equal(a.terms.begin(), a.terms.end(), b.terms.begin(), b.terms.end(), equal);
+}
+
+void read_csv_file(std::string_view bytes) {
+  ReadOptions options;
+  const fs::path path = file("table.csv", bytes);
+  attempt([&] { (void)read_explanations(path); });
+  options.repair_text = false;
+  const ExplanationTable given = read_explanation_table(path, options);
+  write_in_layout(folder() / "again.csv", given, given.content.scores);
+  const CsvTable again = read_csv(folder() / "again.csv");
+  must_hold(again.header == given.table.header && again.rows == given.table.rows,
+            "a file with the scores that it has is the same file");
+  if (given.content.explanations.empty()) return;
+  write_explanations(folder() / "ours.csv", given.content);
+  const ExplanationFile ours = read_explanations(folder() / "ours.csv", options);
+  must_hold(std::equal(ours.explanations.begin(), ours.explanations.end(),
+                       given.content.explanations.begin(), given.content.explanations.end(),
+                       [](const auto& a, const auto& b) { return same(a, b); }),
+            "explanations that are written are read back");
+}
+
+void read_ini_file(std::string_view bytes) {
+  const std::vector<IniEntry> entries = parse_ini(bytes, "file.ini");
+  std::string written;
+  for (const IniEntry& entry : entries)
+    written += ini_section(entry.section) + ini_entry(entry.key, entry.value);
+  const std::vector<IniEntry> again = read_ini(file("again.ini", written));
+  must_hold(std::equal(entries.begin(), entries.end(), again.begin(), again.end(),
+                       [](const IniEntry& a, const IniEntry& b) {
+                         return a.section == b.section && a.key == b.key && a.value == b.value;
+                       }),
+            "entries that are written are read back");
+}
+
+void read_names_of_concepts(std::string_view bytes) {
+  attempt([&] { (void)read_concept_list(file("names.csv", bytes), g_log); });
+  (void)read_concept_list(file("names.txt", bytes), g_log);
+}
+
+void read_config(std::string_view bytes) {
+  const fs::path path = file("config.json", bytes);
+  (void)ConfigFile::beside(path, {"open_clip_config.json", "config.json"}).number("scale");
+  const auto config = ConfigFile::open(path).section("vision_config");
+  (void)config.count("hidden_size", 1);
+  (void)config.counts("depths");
+  (void)config.triple("mean");
+  (void)config.number("layer_norm_eps");
+  (void)config.flag("use_head");
+  (void)config.text("model_type");
+}
+
+void read_note(std::string_view bytes) {
+  const PluginNote note = read_plugin_note(file("linex_solver_x.so", bytes));
+  must_hold(plugin_kind_from_string(to_string(note.kind)) == note.kind, "a kind has one word");
+  (void)incompatibility(note);
+  (void)toolkit_text(note.raw.toolkit_version);
+}
+
+/// Of paths to images that are there: a.png, b.png.
+void read_paths(std::string_view bytes) {
+  static const bool made = [] {
+    for (const char* name : {"images/a.png", "images/b.png"}) {
+      fs::create_directories(folder() / "images");
+      fs::copy_file(LINEX_SOURCE_DIR "/tests/fixtures/pillow/one_pixel.png", folder() / name);
+    }
+    return true;
+  }();
+  (void)made;
+  DataOptions options;
+  options.root = file("images/list.csv", bytes);
+  options.log = &g_log;
+  (void)open_path_csv(options)->fingerprint();
+}
+
+void use_tokenizer(const Tokenizer& tokenizer, const std::string& text) {
+  constexpr std::int64_t kContext = 8;
+  const torch::Tensor ids = tokenizer.encode_batch({text, ""}, kContext);
+  must_hold(
+      ids.min().item<std::int64_t>() >= 0 && ids.max().item<std::int64_t>() < tokenizer.size(),
+      "ids are those of the vocabulary");
+  (void)tokenizer.is_cut(text, kContext);
 }
 
 void read_text(std::string_view bytes) {
@@ -112,12 +293,21 @@ void read_text(std::string_view bytes) {
   (void)unescape_html_strictly(to_code_points(text));
   static const auto tokenizer =
       open_clip_vocabulary(LINEX_SOURCE_DIR "/tests/fixtures/clip/vocabulary.txt.gz");
-  (void)tokenizer->encode(text);
+  use_tokenizer(*tokenizer, text);
+  (void)each_lower(text);
+  (void)upper_case(to_code_points(text));
+  const Vocabulary words = Vocabulary::of({text, "a horse"});
+  (void)words.decode(words.encode(text, 12));
 }
 
 void read_vocabulary(const fs::path& path) {
-  const auto tokenizer = open_clip_vocabulary(path);
-  (void)tokenizer->encode("a photo of a striped horse's leg, 12!");
+  use_tokenizer(*open_clip_vocabulary(path), "a photo of a striped horse's leg, 12!");
+}
+
+void read_gemma(std::string_view bytes) {
+  const fs::path path = file("tokenizer.json", bytes);
+  for (const GemmaText rule : {GemmaText::canonical, GemmaText::lower})
+    use_tokenizer(*open_gemma_json(path, rule), "a photo of a striped horse's <eos> \xc3\xa9 leg");
 }
 
 /// A shard of rows; its digest is made right, or nothing behind it would ever be read.
@@ -140,7 +330,14 @@ void read_shard(std::string_view bytes) {
     content.replace(kHeader, kDigest, digest);
   }
   file(("rows/" + store.id() + "/0-4.f32").c_str(), content);
-  touch(store.read(0));
+  torch::Tensor values = store.read(0);
+  touch(values);
+  const torch::Tensor stored = stored_rows(options, Alone(folder()), "rows", "row",
+                                           [](std::int64_t first, std::int64_t end) {
+                                             return torch::ones({end - first, 3});
+                                           });
+  if (!values.defined()) values = torch::ones({4, 3});
+  must_hold(same(stored, values), "rows that are stored are those that were read, or computed");
 }
 
 /// Lines of a journal; their digests are made right, as above.
@@ -148,20 +345,22 @@ void read_journal(std::string_view bytes) {
   std::string content;
   for (const auto& line : split_lines(bytes))
     content += Sha256().add(line).hex().substr(0, 16) + " " + line + "\n";
-  const Journal journal(file("journal", content), "key", true);
-  (void)journal.finished();
+  const fs::path path = file("journal", content);
+  const std::vector<Explanation> before = Journal(path, "key", true).finished();
+  Journal(path, "key", true).append(before);
+  Journal journal(path, "key", true);
+  must_hold(journal.finished().size() == 2 * before.size(), "a block that is appended is read");
+  for (std::size_t i = 0; i < before.size(); ++i)
+    must_hold(same(journal.finished()[i], before[i]) &&
+                  same(journal.finished()[before.size() + i], before[i]),
+              "an explanation that is appended is read back");
+  journal.remove();
 }
 
 void read_answer(std::string_view bytes) {
   const std::string text(bytes);
-  try {
-    (void)split_command(text);
-  } catch (const Error&) {
-  }
-  try {
-    (void)parse_free_options(text);
-  } catch (const Error&) {
-  }
+  attempt([&] { (void)split_command(text); });
+  attempt([&] { (void)parse_free_options(text); });
   const Json message = Json::parse(text, nullptr, false);
   if (!message.is_object()) return;
   static const std::vector<std::string> concepts{"red", "striped", "red"};
@@ -172,7 +371,12 @@ void read_answer(std::string_view bytes) {
     } catch (const std::invalid_argument&) {  // what the session makes a line of
     }
   };
-  tried([&] { (void)ExplanationReader(concepts).read(message, 7); });
+  tried([&] {
+    const ExplanationReader reader(concepts);
+    const Explanation explanation = reader.read(message, 7);
+    must_hold(same(reader.read(to_json(explanation), 7), explanation),
+              "an explanation that is sent is the one that came");
+  });
   tried([&] { (void)read_score(message, 2); });
   tried([&] { (void)read_names(message, "names", 1); });
   tried([&] { (void)read_preprocess(message); });
@@ -187,10 +391,7 @@ void read_image(std::string_view bytes) {
   } catch (const Error&) {
     return;
   }
-  try {
-    (void)decode_label_map(data, bytes.size(), "image");
-  } catch (const Error&) {
-  }
+  attempt([&] { (void)decode_label_map(data, bytes.size(), "image"); });
   (void)decode_image(data, bytes.size(), "image");
 }
 
@@ -207,6 +408,22 @@ void read_basis_files(std::string_view bytes) {
     file(lens ? "sae/cfg.json" : "sae/config.json", first);
     file(lens ? "sae/sae_weights.safetensors" : "sae/ae.pt", second);
     options.file = place;
+  }
+  for (const char* activation : {"identity", "relu", "jumprelu", "topk"}) {
+    attempt([&] {
+      units::BasisOptions other = options;
+      other.kind = units::Kind::directions;
+      other.activation = activation;
+      other.k = activation == std::string("topk") ? 2 : 0;
+      (void)units::read_basis(other);
+    });
+    attempt([&] {
+      units::BasisOptions other = options;
+      other.kind = units::Kind::sae;
+      other.activation = activation;
+      other.components = 2;
+      (void)units::read_basis(other);
+    });
   }
   (void)units::read_basis(options);
 }
@@ -228,10 +445,7 @@ void read_tar(std::string_view bytes) {
   DataOptions options;
   options.root = path;
   options.log = &g_log;
-  try {
-    (void)open_shards(options)->fingerprint();
-  } catch (const Error&) {
-  }
+  attempt([&] { (void)open_shards(options)->fingerprint(); });
   TarReader tar(path);
   for (TarEntry entry; tar.next(entry);)
     if (entry.size <= 4096) (void)tar.read(entry, 4096);
@@ -241,10 +455,8 @@ void read_ids(std::string_view bytes) {
   const auto [truth, classes] = two_files(bytes);
   const std::vector<std::string> images{"a.jpg", "b.jpg", "c.jpg"};
   const fs::path names = classes.empty() ? fs::path() : file("classes.txt", classes);
-  try {
-    (void)read_ground_truth(file("truth.txt", truth), names, images);
-  } catch (const Error&) {
-  }
+  const fs::path path = file("truth.txt", truth);
+  attempt([&] { (void)read_ground_truth(path, names, images); });
   (void)called({"n01440764", "cat"}, names);
 }
 
@@ -253,23 +465,18 @@ const std::map<std::string, std::function<void(std::string_view)>>& readers() {
       {"pickle", [](auto bytes) { (void)PickleTree(bytes, "file").root(); }},
       {"checkpoint", [](auto bytes) { read_weights("weights.pth", bytes); }},
       {"safetensors", [](auto bytes) { read_weights("weights.safetensors", bytes); }},
-      {"npy", [](auto bytes) { touch(read_array(file("array.npy", bytes).string())); }},
-      {"npz", [](auto bytes) { touch(read_array(file("array.npz", bytes).string())); }},
+      {"index", read_index},
+      {"npy", [](auto bytes) { read_arrays("array.npy", bytes); }},
+      {"npz", [](auto bytes) { read_arrays("array.npz", bytes); }},
       {"cifar",
        [](auto bytes) { (void)read_cifar_file(file("data_batch_1", bytes), CifarLabels::ten); }},
       {"basis", read_basis_files},
       {"image", read_image},
-      {"csv", [](auto bytes) { (void)read_explanation_table(file("table.csv", bytes)); }},
-      {"ini", [](auto bytes) { (void)parse_ini(bytes, "file.ini"); }},
-      {"list", [](auto bytes) { (void)read_concept_list(file("names.txt", bytes), g_log); }},
-      {"config",
-       [](auto bytes) {
-         const auto config = ConfigFile::open(file("config.json", bytes)).section("vision_config");
-         (void)config.count("hidden_size", 1);
-         (void)config.counts("depths");
-         (void)config.triple("mean");
-         (void)config.text("model_type");
-       }},
+      {"csv", read_csv_file},
+      {"ini", read_ini_file},
+      {"list", read_names_of_concepts},
+      {"paths", read_paths},
+      {"config", read_config},
       {"ids", read_ids},
       {"tar", read_tar},
       {"gzip", [](auto bytes) { (void)read_maybe_gzip(file("text.gz", bytes), 1 << 24); }},
@@ -280,8 +487,9 @@ const std::map<std::string, std::function<void(std::string_view)>>& readers() {
          file("merges.txt", merges);
          read_vocabulary(file("vocab.json", ids));
        }},
+      {"gemma", read_gemma},
       {"text", read_text},
-      {"note", [](auto bytes) { (void)read_plugin_note(file("linex_solver_x.so", bytes)); }},
+      {"note", read_note},
       {"shard", read_shard},
       {"journal", read_journal},
       {"answer", read_answer},
