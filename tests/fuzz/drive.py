@@ -26,7 +26,8 @@ FIXTURES = ROOT / "tests/fixtures"
 MOST = 1 << 16  # bytes of a seed, and of what is made of it
 
 # Where bytes from outside are read.
-READERS = ["core/plugin/plugin_note.cpp", "core/run/ini.cpp", "core/run/journal.cpp"] + [
+READERS = ["core/plugin/plugin_note.cpp", "core/run/ini.cpp", "core/run/journal.cpp", "plugins/labelers/segmentation/broden.cpp",
+           "plugins/labelers/segmentation/label_map_folder.cpp"] + [
     f"sdk/toolkit/{name}.cpp" for name in (
         "base/csv", "base/mojibake", "base/npy", "base/text_file", "checkpoint/arrays", "checkpoint/checkpoint", "checkpoint/config_file",
         "checkpoint/numpy_pickle", "checkpoint/pickle", "checkpoint/safetensors", "checkpoint/weight_reader", "checkpoint/weights",
@@ -62,6 +63,8 @@ WORDS = {
     "ids": ["\n---\n", "n01440764", ";", ",", "\t", "0", "-1"],
     "shard": ["LNXROWS1"],
     "index": ["\n---\n", '"weight_map":', '"a.safetensors"', "..", "/"],
+    "masks": ["\n---\n", "\tobject", r"\x89PNG", "unlabelled"],
+    "broden": ["\n---\n", "name", "number", "coverage", "image,split,ih,iw,sh,sw", "object", ";", "a.png", "a.jpg"],
     "paths": ["path,label\n", "filename", "a.png", "b.png", "../", "/", ";", "\t", '"'],
     "gemma": ['"model":', '"type":"BPE"', '"vocab":', '"merges":', '"added_tokens":', '"content":', "<eos>", "<pad>", "<unk>", "<0x61>"],
     "list": ['"id2label":', '"label2id":', '"0":', "concept", "name,", "\t", '"', "[", "{"],
@@ -221,6 +224,14 @@ def seeds(binary):
         + list(folders("config.json", "ae.pt", "weights.pt")),
         "image": [content for kind in ("png", "jpg", "gif", "bmp", "pgm", "ppm", "tif", "webp")
                   for content in fixture("pillow/*." + kind)] + [content for content in files_in("pillow/kinds.npz") if len(content) < MOST],
+        "masks": [b"car\tobject\nunlabelled\nsky\n\nblue\tcolor\n---\n" + content for content in files_in("pillow/kinds.npz")
+                  if b"PNG" in content[:4]] + [b"car\n---\n" + content for content in fixture("pillow/*bit.png")],
+        "broden": [b"name,first,last,count,frequency\n" + categories + b"---\nnumber,name,category,frequency,coverage,syns\n"
+                   b"0,-,,0,0,\n1,car,object(2),1,0.5,\n2,red-c,color(1),1,0.25,\n---\ncode,number,name,frequency,coverage\n"
+                   b"1,1,car,1,0.5\n2,2,red-c,1,0.75\n---\nimage,split,ih,iw,sh,sw,object,scene\n" + image
+                   for categories in (b"object,1,1,1,1\n", b"object,1,1,1,1\nscene,1,1,1,1\n", b"color,1,1,1,1\n")
+                   for image in (b"a.jpg,train,1,1,1,1,1;2;,\n", b"a.jpg,train,1,1,1,1,a.png,\n", b"a.jpg,train,0,1,1,1,a.png,\n",
+                                 b"a.jpg,train,1,1,2,1,a.png,\n", b"a.jpg,val,1,1,99999,99999,7,\n", b"a.jpg,train,1,1,1,1,999,\n")],
         "csv": [explanations, b"unit,description\n0,frogs\n1,\"a \xe2\x80\x99 b\"\n",
                 b"unit,category,label,score\n1,object,car-c,0.04\n",
                 b"unit,label,object-label,score\n1,street-s,car-c,0.04\n2,red-color,,0.1\n",

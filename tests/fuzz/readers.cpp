@@ -20,6 +20,7 @@
 #include "core/run/journal.hpp"
 #include "linex/context.hpp"
 #include "linex/error.hpp"
+#include "plugins/labelers/segmentation/segmentation.hpp"
 #include "toolkit/base/csv.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/mojibake.hpp"
@@ -126,6 +127,18 @@ std::pair<std::string_view, std::string_view> two_files(std::string_view bytes) 
   return {bytes.substr(0, at), bytes.substr(at + 5)};
 }
 
+/// Files of a folder, in the order of `names`, with such lines between them.
+fs::path folder_of(const char* place, std::vector<std::string> names, std::string_view bytes) {
+  fs::remove_all(folder() / place);
+  fs::create_directories(folder() / place);
+  for (const std::string& name : names) {
+    const auto [content, rest] = two_files(bytes);
+    file((std::string(place) + "/" + name).c_str(), content);
+    bytes = rest;
+  }
+  return folder() / place;
+}
+
 void touch(const torch::Tensor& tensor) {
   if (tensor.defined() && tensor.numel() > 0) (void)tensor.to(torch::kFloat64).sum().item<double>();
 }
@@ -155,11 +168,8 @@ void read_weights(const char* name, std::string_view bytes) {
 
 /// An index of shards, and one of them.
 void read_index(std::string_view bytes) {
-  const auto [index, shard] = two_files(bytes);
-  fs::create_directories(folder() / "shards");
-  file("shards/model.safetensors.index.json", index);
-  file("shards/a.safetensors", shard);
-  take_weights(load_weights(folder() / "shards"));
+  take_weights(
+      load_weights(folder_of("shards", {"model.safetensors.index.json", "a.safetensors"}, bytes)));
 }
 
 bool same(const torch::Tensor& a, const torch::Tensor& b) {
@@ -382,17 +392,43 @@ void read_answer(std::string_view bytes) {
   tried([&] { (void)read_preprocess(message); });
 }
 
-void read_image(std::string_view bytes) {
-  const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
+/// Whether a header is one of a picture that is worth its time: a few bytes may say a million
+/// pixels that are all the same.
+bool is_small_image(std::string_view bytes) {
   try {
-    const ImageHeader header = read_image_header(data, bytes.size(), "image");
-    // Time, not a fault: a few bytes may say a million pixels that are all the same.
-    if (header.width * header.height > 512 * 512) return;
+    const ImageHeader header = read_image_header(
+        reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), "image");
+    return header.width * header.height <= 512 * 512;
   } catch (const Error&) {
-    return;
+    return false;
   }
+}
+
+void read_image(std::string_view bytes) {
+  if (!is_small_image(bytes)) return;
+  const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   attempt([&] { (void)decode_label_map(data, bytes.size(), "image"); });
   (void)decode_image(data, bytes.size(), "image");
+}
+
+/// Names of labels, and the map of an image.
+void read_masks(std::string_view bytes) {
+  if (!is_small_image(two_files(bytes).second)) return;
+  const fs::path place = folder_of("masks", {"names.txt", "a.png"}, bytes);
+  const auto masks = open_label_maps({place, place}, place / "names.txt", {"unlabelled"});
+  (void)masks->label_maps("a.jpg");
+  (void)masks->complaint();
+}
+
+/// Broden's tables, and a label map of it.
+void read_broden(std::string_view bytes) {
+  const fs::path place =
+      folder_of("broden", {"category.csv", "label.csv", "c_object.csv", "index.csv"}, bytes);
+  fs::create_directories(place / "images");
+  fs::copy_file(LINEX_SOURCE_DIR "/tests/fixtures/pillow/one_pixel.png", place / "images/a.png");
+  for (const std::vector<std::string>& categories :
+       {std::vector<std::string>(), std::vector<std::string>{"object"}})
+    attempt([&] { (void)open_broden(place, categories)->label_maps("images/a.jpg"); });
 }
 
 void read_basis_files(std::string_view bytes) {
@@ -401,13 +437,9 @@ void read_basis_files(std::string_view bytes) {
   if (second.empty()) {
     options.file = file("latents.pt", first);
   } else {  // a folder with both files, as SAELens and dictionary_learning write them
-    const fs::path place = folder() / "sae";
-    fs::remove_all(place);
-    fs::create_directories(place);
     const bool lens = first.find("hook") != std::string_view::npos;
-    file(lens ? "sae/cfg.json" : "sae/config.json", first);
-    file(lens ? "sae/sae_weights.safetensors" : "sae/ae.pt", second);
-    options.file = place;
+    options.file = lens ? folder_of("sae", {"cfg.json", "sae_weights.safetensors"}, bytes)
+                        : folder_of("sae", {"config.json", "ae.pt"}, bytes);
   }
   for (const char* activation : {"identity", "relu", "jumprelu", "topk"}) {
     attempt([&] {
@@ -472,6 +504,8 @@ const std::map<std::string, std::function<void(std::string_view)>>& readers() {
        [](auto bytes) { (void)read_cifar_file(file("data_batch_1", bytes), CifarLabels::ten); }},
       {"basis", read_basis_files},
       {"image", read_image},
+      {"masks", read_masks},
+      {"broden", read_broden},
       {"csv", read_csv_file},
       {"ini", read_ini_file},
       {"list", read_names_of_concepts},
