@@ -570,7 +570,7 @@ TEST(Trial, WhateverAConstructorDoesIsOneLineAboutIt) {
   EXPECT_TRUE(registry.loaded().empty());
 }
 
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST(Trial, AConstructorMayNotEatTheMachine) {
   const Folder folder("eat");
   folder.add("eat_in_create");

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "core/plugin/plugin_guard.hpp"
+#include "linex/abi_tag.hpp"
 #include "linex/error.hpp"
 
 namespace linex {
@@ -26,12 +27,12 @@ constexpr int kThrew = 70;  ///< exit status of a child whose work threw
 constexpr char kDone[] = "\x04";
 
 void limit_memory() {
-#if !defined(__SANITIZE_ADDRESS__)  // its shadow counts as memory
+  // What a sanitizer keeps beside it counts as memory.
+  if (!std::strstr(kAbiTag, "sanitizer=none")) return;
   const auto half = static_cast<rlim_t>(::sysconf(_SC_PHYS_PAGES)) / 2 *
                     static_cast<rlim_t>(::sysconf(_SC_PAGESIZE));
   const rlimit memory{half, half};
   ::setrlimit(RLIMIT_DATA, &memory);
-#endif
 }
 
 [[noreturn]] void be_child(int pipe, const std::function<void(const Say&)>& work, bool quiet) {
