@@ -229,7 +229,8 @@ TEST_F(Run, AJournalOfOtherInputIsNotResumed) {
   planted.unit = 0;
   planted.terms = {{"b", 123}};
   const auto plant = [&] {
-    Journal(journal, layer_key(key, "recorded", activations_), false).append({planted});
+    Journal(journal, layer_key(key, "recorded", content_digest(activations_)), false)
+        .append({planted});
   };
   plant();
   EXPECT_EQ(explain(recorded()).explanations[0].terms.at(0).weight, 123);  // the same run goes on

@@ -111,7 +111,7 @@ MethodOutcome run_method(Shared& shared, const OpenNetwork& network, const Bench
       run_key(place, {probe.data, probe.split, method.labeler, method.simulator, method.given});
   std::string key = options.key;
   for (std::size_t l = 0; l < probe.source.layers.size(); ++l)
-    key = layer_key(key, probe.source.layers[l], probe.recorded.layers[l]);
+    key = layer_key(key, probe.source.layers[l], probe.recorded.digests[l]);
   const fs::path result = options.folder / "explanations.csv", done = options.folder / "done";
   // Files of a benchmark are rank 0's, and so is what depends on them.
   if (place.cluster().agreed(place.leads() && options.resume && fs::exists(result) &&

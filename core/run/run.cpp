@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/run/input_digests.hpp"
 #include "core/run/run_key.hpp"
 #include "core/run/units.hpp"
 #include "linex/error.hpp"
@@ -172,6 +173,8 @@ Probe open_probe(Workplace& place, std::shared_ptr<const DataSet> data) {
 
 void record(Workplace& place, Probe& probe, StageClock& clock) {
   probe.recorded = record_activations(place, probe.source, clock, false);
+  clock.time("digests",
+             [&] { probe.recorded.digests = digest_inputs(place, probe.recorded.layers); });
 }
 
 void check_method(const Probe& probe, const Method& method, StageClock& clock) {
@@ -207,8 +210,8 @@ LoopResult run_layers(const Probe& probe, const Method& method, const LoopOption
     if (method.solver.object) {
       result.journals.push_back(journal_of(job.layer));
       explanations = explain(job, method.labeler, method.solver, result.journals.back(),
-                             layer_key(options.key, job.layer, job.activations), options.resume,
-                             context, clock, result.figures[job.layer]);
+                             layer_key(options.key, job.layer, probe.recorded.digests[l]),
+                             options.resume, context, clock, result.figures[job.layer]);
     } else {
       explanations = given_of(method, job, layers.size() == 1, options.units);
     }

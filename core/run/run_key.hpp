@@ -29,8 +29,8 @@ struct KeyParts {
 /// Where two runs have the same key and the same activations, they find the same.
 std::string run_key(const Workplace& place, const KeyParts& parts);
 
-/// The key of one layer of such a run.
+/// The key of one layer of such a run; `activations`: their content_digest().
 std::string layer_key(const std::string& run_key, const std::string& layer,
-                      const torch::Tensor& activations);
+                      const std::string& activations);
 
 }  // namespace linex

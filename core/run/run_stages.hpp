@@ -39,6 +39,7 @@ void check_rows(const Source& source, const Named<ConceptLabeler>& labeler);
 
 struct RecordedLayers {
   std::vector<torch::Tensor> layers;  ///< float32 (N, K), one a layer of the source
+  std::vector<std::string> digests;   ///< of what each holds; empty until record()
   torch::Tensor logits;               ///< (N, classes) where asked for and the network has them
 };
 /// Stage 1; adds "activations" to the clock.

@@ -341,6 +341,19 @@ bool Workplace::runs_command(const Section& entry) const {
          });
 }
 
+std::vector<std::filesystem::path> Workplace::files() const {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : sections()) {
+    if (entry.name == "units")
+      for (const auto& [key, path] : resolved_.at(entry.name).paths)
+        files.push_back(split_place(path).file);
+    if (!has_plugin(entry.name)) continue;
+    for (const auto& choice : choices_.at(entry.name))
+      for (const auto& [key, path] : choice.options.paths) files.emplace_back(path);
+  }
+  return files;
+}
+
 std::string Workplace::digest() const {
   // What changes where or how fast a run works, and not what it finds.
   static const std::set<std::string> kIrrelevant{

@@ -72,6 +72,8 @@ class Workplace {
   void prepare_out();
   /// The configuration as an INI file that runs again as it is.
   std::string ini() const;
+  /// Every file and folder that options name, those of plugins too.
+  std::vector<std::filesystem::path> files() const;
   /// Digest of everything that determines a result, apart from data and weights: the options (not
   /// run.out, threads, cache, ... ), the contents of files they name and the plugin files. Part of
   /// run_key().

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "linex/error.hpp"
+#include "toolkit/base/known_digests.hpp"
 #include "toolkit/base/parallel.hpp"
 
 namespace linex {
@@ -229,24 +230,44 @@ std::string digest_of(int file, const fs::path& path) {
   }
 }
 
+/// Digests by stamp.
+class KnownDigests {
+ public:
+  void keep(const std::string& stamp, const std::string& digest) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    if (!stamp.empty()) digests_[stamp] = digest;
+  }
+  std::string find(const std::string& stamp) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    const auto found = digests_.find(stamp);
+    return found == digests_.end() ? "" : found->second;
+  }
+
+ private:
+  std::mutex lock_;
+  std::map<std::string, std::string> digests_;
+};
+KnownDigests& known_digests() {
+  static KnownDigests known;
+  return known;
+}
+
 }  // namespace
 
 std::string sha256_of_file(const fs::path& path) {
   const Descriptor file(open_to_read(path));
   if (file.get() < 0) throw file_error(path, "read", errno);
   regular_size(file.get(), path);
-  static std::mutex lock;
-  static std::map<std::string, std::string> known;  // by stamp
   const std::string before = stamp_of(file.get());
-  {
-    const std::lock_guard<std::mutex> guard(lock);
-    const auto found = known.find(before);
-    if (!before.empty() && found != known.end()) return found->second;
-  }
+  if (const std::string known = known_digests().find(before); !known.empty()) return known;
   const std::string digest = digest_of(file.get(), path);
-  const std::lock_guard<std::mutex> guard(lock);
-  if (!before.empty() && stamp_of(file.get()) == before) known[before] = digest;
+  if (stamp_of(file.get()) == before) known_digests().keep(before, digest);
   return digest;
+}
+
+void remember_sha256_of_file(const fs::path& path, const std::string& digest) {
+  const Descriptor file(open_to_read(path));
+  if (file.get() >= 0) known_digests().keep(stamp_of(file.get()), digest);
 }
 
 Place split_place(const std::string& text) {
