@@ -174,7 +174,7 @@ void write_summary(const std::filesystem::path& path, const RunSummary& summary,
   }
   for (const char* stage : {"activations", "concepts", "moments", "solve", "evaluate", "report"})
     json["timings_s"][stage] = clock.seconds(stage);
-  for (const char* stage : {"stability moments", "stability"})
+  for (const char* stage : {"digests", "stability moments", "stability"})
     if (clock.seconds(stage) > 0) json["timings_s"][stage] = clock.seconds(stage);
   json["timings_s"]["total"] = clock.total();
   json["peak_rss_mb"] = peak_rss_mb();

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "toolkit/base/huge_pages.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/share.hpp"
 #include "toolkit/base/wide.hpp"
@@ -19,7 +20,7 @@ namespace {
 constexpr std::int64_t kTileRows = 2048, kLeastRows = 256, kTileValues = std::int64_t{1} << 24;
 // What ranks send each other is that many times the result at most.
 constexpr std::int64_t kShards = 256;
-constexpr std::int64_t kColsPerTask = 256;
+constexpr std::int64_t kColsPerTask = 256, kRowsAhead = 4;
 constexpr int kTop = 5;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
@@ -30,6 +31,12 @@ struct Columns {
   const float* least_of_top;
   double *sum, *square;
 };
+
+/// A row's part is a page of its own, before which the processor's own prefetching ends.
+void fetch(const float* values, std::int64_t n) {
+  constexpr std::int64_t kLine = 16;
+  for (std::int64_t j = 0; j < n; j += kLine) __builtin_prefetch(values + j);
+}
 
 /// Whether any of the values of columns [begin, end) is among the largest of its column.
 LINEX_WIDE bool add_row(const float* row, std::size_t begin, std::size_t end, const Columns& to) {
@@ -125,17 +132,21 @@ ColumnStats column_stats(const RowSource& source, const Rows& rows, int threads,
   if (n > 0) read_tile(source, rows, 0, 1, 1, first.data());
   Running running(first), shard(std::move(first));
   std::string of_shards;  // those of this rank
-  std::vector<float> tile(static_cast<std::size_t>(std::min(n, tile_rows) * cols));
+  const torch::Tensor tile = empty_on_huge_pages({std::min(n, tile_rows), cols}, at::kFloat);
+  float* const values = tile.data_ptr<float>();
   for (std::int64_t begin = share.begin; begin < share.end; begin += tile_rows) {
     const std::int64_t count = std::min(tile_rows, n - begin);
-    read_tile(source, rows, begin, count, threads, tile.data());
+    read_tile(source, rows, begin, count, threads, values);
     parallel_for((cols + kColsPerTask - 1) / kColsPerTask, threads_for(count * cols * 8, threads),
                  [&](std::int64_t task) {
                    const std::int64_t first_col = task * kColsPerTask,
                                       last = std::min(cols, first_col + kColsPerTask);
-                   for (std::int64_t i = 0; i < count; ++i)
-                     shard.add(tile.data() + i * cols, static_cast<std::size_t>(first_col),
+                   for (std::int64_t i = 0; i < count; ++i) {
+                     if (i + kRowsAhead < count)
+                       fetch(values + (i + kRowsAhead) * cols + first_col, last - first_col);
+                     shard.add(values + i * cols, static_cast<std::size_t>(first_col),
                                static_cast<std::size_t>(last));
+                   }
                  });
     if (tick) tick(count * ranks_of(cluster));
     if ((begin + count) % shard_rows != 0 && begin + count < n) continue;
