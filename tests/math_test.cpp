@@ -3,12 +3,14 @@
 #include <torch/cuda.h>
 
 #include <random>
+#include <set>
 
 #include "linex/error.hpp"
 #include "toolkit/math/best_subset.hpp"
 #include "toolkit/math/kernels.hpp"
 #include "toolkit/math/least_squares.hpp"
 #include "toolkit/math/linear_explanations.hpp"
+#include "toolkit/math/row_cuts.hpp"
 
 namespace linex {
 namespace {
@@ -176,6 +178,44 @@ TEST(Moments, AgreeWithFloat64OnRowsSortedByValue) {
   const MomentError error = moment_errors(p, a, take(p, a, rows, options), rows);
   EXPECT_LT(error.gram, 1e-5);
   EXPECT_LT(error.cross, 1e-5);
+}
+
+TEST(Moments, SharesOfRanksAreAllRowsCutAtTheSamePlaces) {
+  for (const std::int64_t rows : {1, 255, 257, 3000, 8192, 35000, 70000, 70001, 1000000})
+    for (const std::int64_t cols : {5, 10486, 100000}) {
+      const RowCuts cuts(rows, cols);
+      std::set<std::int64_t> alone;  // where products of one process begin
+      for (int ranks = 1; ranks <= 7; ++ranks) {
+        std::set<std::int64_t> begins;
+        std::vector<RowRange> all;
+        std::int64_t most = 0;
+        for (int rank = 0; rank < ranks; ++rank) {
+          std::int64_t size = 0;
+          for (const RowRange& range : cuts.share(rank, ranks)) {
+            EXPECT_EQ(range.begin % RowCuts::kGrain, 0);
+            EXPECT_EQ(cuts.tile(1) % range.depth, 0);
+            for (std::int64_t row = range.begin; row < range.end; row += range.depth)
+              begins.insert(row);
+            all.push_back(range);
+            size += range.size();
+          }
+          most = std::max(most, size);
+        }
+        std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.begin < b.begin; });
+        std::int64_t end = 0;
+        for (const RowRange& range : all) {
+          EXPECT_EQ(range.begin, end);
+          end = range.end;
+        }
+        EXPECT_EQ(end, rows);
+        if (ranks == 1) alone = begins;
+        EXPECT_EQ(begins, alone) << rows << " rows, " << ranks << " ranks";
+        if (ranks <= 3 && rows >= 35000) {
+          EXPECT_LT(static_cast<double>(most) * ranks, 1.05 * static_cast<double>(rows))
+              << rows << " rows, " << ranks << " ranks";
+        }
+      }
+    }
 }
 
 TEST(Moments, SameBytesForAnyThreadCount) {

@@ -9,6 +9,7 @@
 #include "toolkit/base/share.hpp"
 #include "toolkit/math/kernels.hpp"
 #include "toolkit/math/product_sum.hpp"
+#include "toolkit/math/row_cuts.hpp"
 #include "toolkit/math/sparse_columns.hpp"
 
 namespace linex {
@@ -107,31 +108,31 @@ class CentredTiles {
   std::vector<double> limit_, sum_grid_, square_grid_;
 };
 
-/// Rows a float32 product may span, a power of two: products are cut there whatever the tiles are.
-/// Rounding of a product grows with √depth and averages out over n/depth of them; a small problem
-/// can afford shallow ones, and a wide one no others: a tile holds one product at least.
-std::int64_t depth_for(std::int64_t rows, std::int64_t cols) {
-  constexpr std::int64_t kLeast = 32, kMost = 4096, kTileValues = std::int64_t{1} << 26;
-  std::int64_t depth = kLeast;
-  while (depth < kMost && depth * 32 <= rows && depth * 2 * cols <= kTileValues) depth *= 2;
-  return depth;
+/// Rows of a tile, which must hold one product at least.
+std::int64_t tile_rows(const RowCuts& cuts, const MomentOptions& options, std::int64_t cols) {
+  return cuts.tile(std::min(options.tile_rows,
+                            options.memory_bytes / 4 / (4 * std::max<std::int64_t>(1, cols))));
 }
 
-/// How the rows are cut: `tile` rows at a time, of which a rank's share begins and ends at
-/// multiples of `grain`. Presence that is computed is computed for the same rows together:
-/// read_tile() asks for kGrain of them.
-struct Cuts {
-  std::int64_t depth = 0, grain = 0, tile = 0;
-};
-Cuts cuts_for(const MomentOptions& options, std::int64_t cols, std::int64_t rows) {
-  constexpr std::int64_t kGrain = 256;
-  Cuts cuts;
-  cuts.depth = depth_for(rows, cols);
-  cuts.grain = std::max(cuts.depth, kGrain);
-  const std::int64_t affordable = options.memory_bytes / 4 / (4 * std::max<std::int64_t>(1, cols));
-  const std::int64_t wanted = std::min(options.tile_rows, affordable);
-  cuts.tile = std::max(cuts.grain, wanted / cuts.grain * cuts.grain);
-  return cuts;
+/// This rank's rows.
+std::vector<RowRange> share_of(const RowCuts& cuts, const Cluster* cluster) {
+  return cuts.share(cluster ? cluster->rank() : 0, ranks_of(cluster));
+}
+
+/// The rows of `ranges` by tiles, in their order: work(begin, rows, depth of a product).
+template <class Work>
+void by_tiles(const std::vector<RowRange>& ranges, std::int64_t tile, const Work& work) {
+  for (const RowRange& range : ranges)
+    for (std::int64_t begin = range.begin; begin < range.end; begin += tile)
+      work(begin, std::min(tile, range.end - begin), range.depth);
+}
+
+/// Rows of the largest tile.
+std::int64_t room_for(const std::vector<RowRange>& ranges, std::int64_t tile) {
+  std::int64_t most = 1;
+  by_tiles(ranges, tile,
+           [&](std::int64_t, std::int64_t n, std::int64_t) { most = std::max(most, n); });
+  return most;
 }
 
 /// Rows of a tile that are multiplied in one way.
@@ -176,36 +177,36 @@ Moments moments(const MomentInput& input, const Rows& rows, const MomentOptions&
   check_rows(rows);
   const std::int64_t concepts = input.presence.cols, units = input.activations.cols;
   const std::int64_t total = static_cast<std::int64_t>(rows.size());
-  const Cuts cuts = cuts_for(options, concepts + units, total);
-  const Share share = share_of(total, cuts.grain, options.cluster);
-  const std::int64_t room = std::min(cuts.tile, std::max<std::int64_t>(share.size(), 1));
+  const RowCuts cuts(total, concepts + units);
+  const std::int64_t tile = tile_rows(cuts, options, concepts + units);
+  const std::vector<RowRange> share = share_of(cuts, options.cluster);
+  const std::int64_t room = room_for(share, tile);
   CentredTiles presence(input.presence, input.presence_reach, room, total);
   CentredTiles activations(input.activations, input.activation_reach, room, total);
-  ProductSum gram(options.gram ? concepts : 0, concepts, true, options.block, cuts.depth);
-  ProductSum cross(units, concepts, false, options.block, cuts.depth);
+  ProductSum gram(options.gram ? concepts : 0, concepts, true, options.block, cuts.depth());
+  ProductSum cross(units, concepts, false, options.block, cuts.depth());
   gram.set_grid({input.presence_reach.reach, input.presence_reach.reach});
   cross.set_grid({input.activation_reach.reach, input.presence_reach.reach});
 
-  for (std::int64_t begin = share.begin; begin < share.end; begin += cuts.tile) {
-    const std::int64_t n = std::min(cuts.tile, share.end - begin);
+  by_tiles(share, tile, [&](std::int64_t begin, std::int64_t n, std::int64_t depth) {
     const torch::Tensor p = presence.read(rows, begin, n, options.threads).to(options.device);
     torch::Tensor a = activations.read(rows, begin, n, options.threads);
-    const std::vector<RowRun> runs = runs_of(a, cuts.depth, options);
+    const std::vector<RowRun> runs = runs_of(a, depth, options);
     a = a.to(options.device);
     parallel_for(gram.blocks() + cross.blocks(),
                  threads_on(options, n * concepts * (units + concepts)), [&](std::int64_t block) {
-                   if (block < gram.blocks()) return gram.add(block, p, p);
+                   if (block < gram.blocks()) return gram.add(block, p, p, depth);
                    block -= gram.blocks();
                    for (const RowRun& run : runs) {
                      const torch::Tensor part = p.narrow(0, run.begin, run.rows);
                      if (run.by_value)
                        cross.add(block, run.values, part);
                      else
-                       cross.add(block, a.narrow(0, run.begin, run.rows), part);
+                       cross.add(block, a.narrow(0, run.begin, run.rows), part, depth);
                    }
                  });
     if (tick) tick(n * ranks_of(options.cluster));
-  }
+  });
   presence.finish(options.cluster);
   activations.finish(options.cluster);
   if (options.cluster) {
@@ -246,9 +247,10 @@ Moments sparse_moments(std::int64_t concepts, const OnesOf& ones, const RowSourc
                        const Tick& tick) {
   check_rows(rows);
   const std::int64_t units = activations.cols, total = static_cast<std::int64_t>(rows.size());
-  const Cuts cuts = cuts_for(options, units, total);
-  const Share share = share_of(total, cuts.grain, options.cluster);
-  const std::int64_t room = std::min(cuts.tile, std::max<std::int64_t>(share.size(), 1));
+  const RowCuts cuts(total, units);
+  const std::int64_t tile = tile_rows(cuts, options, units);
+  const std::vector<RowRange> share = share_of(cuts, options.cluster);
+  const std::int64_t room = room_for(share, tile);
   CentredTiles tiles(activations, reach, room, total);
   std::vector<double> grid;  // of a concept's sums of activations
   for (const double value : reach.reach)
@@ -258,8 +260,7 @@ Moments sparse_moments(std::int64_t concepts, const OnesOf& ones, const RowSourc
   std::vector<double> of_concept(width * static_cast<std::size_t>(units));  // Σ a over its rows
   std::vector<std::vector<std::int64_t>> tile_ones;
 
-  for (std::int64_t begin = share.begin; begin < share.end; begin += cuts.tile) {
-    const std::int64_t n = std::min(cuts.tile, share.end - begin);
+  by_tiles(share, tile, [&](std::int64_t begin, std::int64_t n, std::int64_t) {
     const torch::Tensor a = tiles.read(rows, begin, n, options.threads);
     tile_ones.resize(static_cast<std::size_t>(n));
     for (std::int64_t i = 0; i < n; ++i) {
@@ -280,7 +281,7 @@ Moments sparse_moments(std::int64_t concepts, const OnesOf& ones, const RowSourc
                       of_concept.data() + j * units + first);
     });
     if (tick) tick(n * ranks_of(options.cluster));
-  }
+  });
   tiles.finish(options.cluster);
   if (options.cluster) {
     options.cluster->sum(count.data(), concepts);
@@ -321,23 +322,23 @@ torch::Tensor gram_rows(const RowSource& presence, const ColumnReach& reach,
   const std::int64_t concepts = presence.cols, total = static_cast<std::int64_t>(rows.size());
   const std::int64_t count = static_cast<std::int64_t>(wanted.size());
   // Not of how many are wanted: rows that are fetched together must not move each other.
-  const Cuts cuts = cuts_for(options, concepts, total);
-  const Share share = share_of(total, cuts.grain, options.cluster);
-  const std::int64_t room = std::min(cuts.tile, std::max<std::int64_t>(share.size(), 1));
+  const RowCuts cuts(total, concepts);
+  const std::int64_t tile = tile_rows(cuts, options, concepts);
+  const std::vector<RowRange> share = share_of(cuts, options.cluster);
+  const std::int64_t room = room_for(share, tile);
   CentredTiles tiles(presence, reach, room, total);
-  ProductSum products(count, concepts, false, options.block, cuts.depth);
+  ProductSum products(count, concepts, false, options.block, cuts.depth());
   ProductSum::Grid grid{{}, reach.reach};
   for (const std::int64_t j : wanted) grid.left.push_back(reach.reach[static_cast<std::size_t>(j)]);
   products.set_grid(grid);
   const torch::Tensor index = torch::tensor(wanted).to(options.device);
-  for (std::int64_t begin = share.begin; begin < share.end; begin += cuts.tile) {
-    const std::int64_t n = std::min(cuts.tile, share.end - begin);
+  by_tiles(share, tile, [&](std::int64_t begin, std::int64_t n, std::int64_t depth) {
     const torch::Tensor p = tiles.read(rows, begin, n, options.threads).to(options.device);
     const torch::Tensor left = p.index_select(1, index);
     parallel_for(products.blocks(), threads_on(options, n * concepts * count),
-                 [&](std::int64_t block) { products.add(block, left, p); });
+                 [&](std::int64_t block) { products.add(block, left, p, depth); });
     if (tick) tick(n * ranks_of(options.cluster));
-  }
+  });
   tiles.finish(options.cluster);
   if (options.cluster) products.sum_over(*options.cluster);
   const double n = static_cast<double>(total);

@@ -62,20 +62,21 @@ void ProductSum::sum_over(const Cluster& cluster) {
   }
 }
 
-void ProductSum::add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right) {
+void ProductSum::add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right,
+                     std::int64_t deepest) {
   Block& block = blocks_[static_cast<std::size_t>(index)];
   const torch::Tensor l = left.narrow(1, block.row, block.rows).t();
   const torch::Tensor r = right.narrow(1, block.col, block.cols);
   if (!right.device().is_cpu()) {
-    add_on_device(block, l, r);
+    add_on_device(block, l, r, deepest);
     return;
   }
   double* const sum = sum_of(block);
   thread_local std::vector<float> values;  // kept: fresh pages cost as much as the sums
   values.resize(std::max(values.size(), static_cast<std::size_t>(block.rows * block.cols)));
   torch::Tensor product = at::from_blob(values.data(), {block.rows, block.cols}, at::kFloat);
-  for (std::int64_t begin = 0; begin < r.size(0); begin += depth_) {
-    const std::int64_t depth = std::min(depth_, r.size(0) - begin);
+  for (std::int64_t begin = 0; begin < r.size(0); begin += deepest) {
+    const std::int64_t depth = std::min(deepest, r.size(0) - begin);
     at::mm_out(product, l.narrow(1, begin, depth), r.narrow(0, begin, depth));
     if (left_grid_.empty()) {
       add_to(values.data(), block.rows * block.cols, sum);
@@ -88,8 +89,8 @@ void ProductSum::add(std::int64_t index, const torch::Tensor& left, const torch:
   }
 }
 
-void ProductSum::add_on_device(Block& block, const torch::Tensor& left,
-                               const torch::Tensor& right) const {
+void ProductSum::add_on_device(Block& block, const torch::Tensor& left, const torch::Tensor& right,
+                               std::int64_t deepest) const {
   torch::Tensor magic;
   if (!left_grid_.empty()) {
     const auto part = [&](const std::vector<double>& grid, std::int64_t begin, std::int64_t n) {
@@ -99,8 +100,8 @@ void ProductSum::add_on_device(Block& block, const torch::Tensor& left,
     magic = part(left_grid_, block.row, block.rows).unsqueeze(1) *
             part(right_grid_, block.col, block.cols).unsqueeze(0) * 1.5;
   }
-  for (std::int64_t begin = 0; begin < right.size(0); begin += depth_) {
-    const std::int64_t depth = std::min(depth_, right.size(0) - begin);
+  for (std::int64_t begin = 0; begin < right.size(0); begin += deepest) {
+    const std::int64_t depth = std::min(deepest, right.size(0) - begin);
     torch::Tensor product =
         at::mm(left.narrow(1, begin, depth), right.narrow(0, begin, depth)).to(at::kDouble);
     if (magic.defined()) product.add_(magic).sub_(magic);

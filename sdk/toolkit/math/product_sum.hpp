@@ -34,8 +34,12 @@ class ProductSum {
 
   std::int64_t blocks() const { return static_cast<std::int64_t>(blocks_.size()); }
   /// Adds block `index` of leftᵀ·right; float32 (rows, left) and (rows, right), rows contiguous, on
-  /// one device. [one thread per block]
-  void add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right);
+  /// one device. Products are of at most `deepest` rows. [one thread per block]
+  void add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right,
+           std::int64_t deepest);
+  void add(std::int64_t index, const torch::Tensor& left, const torch::Tensor& right) {
+    add(index, left, right, depth_);
+  }
   /// The same where the left tile is mostly zeros, on the CPU: products are float64, value by
   /// value, and each is rounded on the grid.
   void add(std::int64_t index, const SparseColumns& left, const torch::Tensor& right);
@@ -52,7 +56,8 @@ class ProductSum {
     torch::Tensor sum;  // float64 (rows, cols) where the tiles are; made by the first add()
   };
   static double* sum_of(Block& block);
-  void add_on_device(Block& block, const torch::Tensor& left, const torch::Tensor& right) const;
+  void add_on_device(Block& block, const torch::Tensor& left, const torch::Tensor& right,
+                     std::int64_t deepest) const;
   static void bring_home(Block& block);
   void add_diagonal(std::int64_t begin, std::int64_t size);
   static void parallel(std::int64_t n, int threads, const std::function<void(std::int64_t)>& body);
