@@ -165,6 +165,12 @@ TEST(EveryFamily, ComputesInBfloat16WhatItDoesInFloat) {
     EXPECT_GT((found.logits - expected.logits).abs().max().item<double>(), 0)
         << "it ran in float32";
     EXPECT_NE(half->fingerprint(), plain->fingerprint());
+    // Neither do layers depend on which of them are asked for, to the last bit.
+    for (std::size_t l = 0; l < layers.size(); l += 7) {
+      const ForwardResult one = half->forward(images, {layers[l]}, true);
+      EXPECT_TRUE(torch::equal(one.layers[0], found.layers[l])) << layers[l];
+      EXPECT_TRUE(torch::equal(one.logits, found.logits)) << layers[l];
+    }
     // A layer put back as it was leaves the logits as they were.
     const auto tail = half->split(images, layers[layers.size() / 2]);
     EXPECT_EQ(tail->activation().scalar_type(), torch::kFloat);

@@ -51,10 +51,7 @@ class ChannelLinear final : public Op {
 class Scale final : public Op {
  public:
   explicit Scale(const Tensor& scale) : scale_(scale.view({-1, 1, 1})) {}
-  Tensor run(const Inputs& in, bool reuse) const override {
-    Tensor x = in[0];
-    return reuse ? x.mul_(scale_) : x * scale_;
-  }
+  Tensor run(const Inputs& in, bool reuse) const override { return own(in[0], reuse).mul_(scale_); }
   void to(const Placement& place) override { scale_ = placed(scale_, place); }
 
  private:
@@ -63,10 +60,7 @@ class Scale final : public Op {
 
 class Gate final : public Op {
  public:
-  Tensor run(const Inputs& in, bool reuse) const override {
-    Tensor x = in[0];
-    return reuse ? x.mul_(in[1]) : x * in[1];
-  }
+  Tensor run(const Inputs& in, bool reuse) const override { return own(in[0], reuse).mul_(in[1]); }
 };
 
 class BlurPool final : public Op {

@@ -136,20 +136,25 @@ class ActivationOp final : public Op {
  public:
   explicit ActivationOp(Activation kind) : kind_(kind) {}
   Tensor run(const Inputs& in, bool reuse) const override {
-    Tensor x = in[0];
     switch (kind_) {
       case Activation::relu:
-        return reuse ? x.relu_() : x.relu();
+        return own(in[0], reuse).relu_();
       case Activation::relu6:
-        return reuse ? x.clamp_(0, 6) : x.clamp(0, 6);
-      case Activation::silu:
-        return reuse ? at::silu_(x) : at::silu(x);
-      case Activation::hard_swish:
-        return reuse ? at::hardswish_(x) : at::hardswish(x);
+        return own(in[0], reuse).clamp_(0, 6);
+      case Activation::silu: {
+        Tensor x = own(in[0], reuse);
+        return at::silu_(x);
+      }
+      case Activation::hard_swish: {
+        Tensor x = own(in[0], reuse);
+        return at::hardswish_(x);
+      }
       case Activation::sigmoid:
-        return reuse ? x.sigmoid_() : x.sigmoid();
-      case Activation::hard_sigmoid:
-        return reuse ? at::hardsigmoid_(x) : at::hardsigmoid(x);
+        return own(in[0], reuse).sigmoid_();
+      case Activation::hard_sigmoid: {
+        Tensor x = own(in[0], reuse);
+        return at::hardsigmoid_(x);
+      }
       case Activation::gelu:
         return at::gelu(in[0]);
       case Activation::gelu_tanh:
@@ -204,21 +209,13 @@ class AdaptiveAvgPool final : public Op {
 
 class Add final : public Op {
  public:
-  Tensor run(const Inputs& in, bool reuse) const override {
-    if (!reuse) return in[0] + in[1];
-    Tensor sum = in[0];
-    return sum.add_(in[1]);
-  }
+  Tensor run(const Inputs& in, bool reuse) const override { return own(in[0], reuse).add_(in[1]); }
 };
 
 class AddConstant final : public Op {
  public:
   explicit AddConstant(Tensor value) : value_(std::move(value)) {}
-  Tensor run(const Inputs& in, bool reuse) const override {
-    if (!reuse) return in[0] + value_;
-    Tensor sum = in[0];
-    return sum.add_(value_);
-  }
+  Tensor run(const Inputs& in, bool reuse) const override { return own(in[0], reuse).add_(value_); }
   void to(const Placement& place) override { move(value_, place); }
 
  private:

@@ -23,11 +23,17 @@ torch::Tensor placed(const torch::Tensor& tensor, const Placement& place);
 class Op {
  public:
   virtual ~Op();
-  /// `reuse` allows overwriting inputs[0] and returning it; the values are the same either way.
+  /// `reuse` allows overwriting inputs[0] and returning it; values and strides are the same either
+  /// way.
   virtual torch::Tensor run(const std::vector<torch::Tensor>& inputs, bool reuse) const = 0;
   /// Whether the output may share memory with an input although `reuse` was false.
   virtual bool aliases() const { return false; }
   virtual void to(const Placement& place);
+
+ protected:
+  /// `x` to be overwritten. Strides are those of `x` also where another order of them would do, as
+  /// for maps of one pixel: they choose the kernels of what follows.
+  static torch::Tensor own(const torch::Tensor& x, bool reuse) { return reuse ? x : x.clone(); }
 };
 using OpPtr = std::unique_ptr<Op>;
 

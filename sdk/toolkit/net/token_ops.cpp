@@ -86,9 +86,7 @@ class Scale final : public Op {
  public:
   explicit Scale(Tensor factor) : factor_(std::move(factor)) {}
   Tensor run(const Inputs& in, bool reuse) const override {
-    if (!reuse) return in[0] * factor_;
-    Tensor scaled = in[0];
-    return scaled.mul_(factor_);
+    return own(in[0], reuse).mul_(factor_);
   }
   void to(const Placement& place) override { move(factor_, place); }
 
@@ -105,9 +103,7 @@ class Gate final : public Op {
  public:
   Tensor run(const Inputs& in, bool reuse) const override {
     const Tensor second = in[1].chunk(2, -1)[1];
-    if (!reuse) return in[0] * second;
-    Tensor gated = in[0];
-    return gated.mul_(second);
+    return own(in[0], reuse).mul_(second);
   }
 };
 
