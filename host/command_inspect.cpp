@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include "core/plugin/child_process.hpp"
+#include "core/plugin/mapped_files.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "core/run/console.hpp"
 #include "host/commands.hpp"
@@ -12,19 +11,25 @@ namespace linex {
 namespace {
 
 /// Options are known once the library is loaded, and loading runs its constructors: in a child.
-std::string options_of(PluginRegistry& registry, const PluginNote& note) {
+/// What they were read from is added to `read`.
+std::string options_of(PluginRegistry& registry, const PluginNote& note,
+                       std::vector<std::filesystem::path>& read) {
   std::string text, failure;
   const auto work = [&](const Say& say) {
     try {
       const OptionSpecs options = registry.options(note.kind, note.name);
       for (const auto& line : split_lines(format_options(options, to_string(note.kind))))
         say("+" + line);
+      for (const auto& file : mapped_files()) say("/" + file.string());
     } catch (const Error& error) {
       say("-" + one_line(error.what()));
     }
   };
   const auto on_line = [&](const std::string& line) {
-    (line[0] == '+' ? text : failure) += line.substr(1) + (line[0] == '+' ? "\n" : "");
+    if (line[0] == '/')
+      read.emplace_back(line.substr(1));
+    else
+      (line[0] == '+' ? text : failure) += line.substr(1) + (line[0] == '+' ? "\n" : "");
   };
   ChildOptions options;
   options.patience = std::chrono::seconds(20);
@@ -37,23 +42,25 @@ std::string options_of(PluginRegistry& registry, const PluginNote& note) {
 
 }  // namespace
 
-int run_inspect(PluginRegistry& registry, const std::string& key) {
+Answer inspect_plugin(PluginRegistry& registry, const std::string& key) {
   const auto slash = key.find('/');
   if (slash == std::string::npos)
     throw usage_error("linex inspect needs KIND/NAME, such as solver/linear, not '" + key + "'");
   const PluginKind kind = plugin_kind_from_string(key.substr(0, slash));
   const PluginEntry& plugin = registry.find(kind, key.substr(slash + 1));
   const PluginNote& note = *plugin.note;
-  const std::string options = options_of(registry, note);
+  Answer answer{"", registry.places(), true};
+  const std::string options = options_of(registry, note, answer.files);
 
-  std::printf("%s %s\n  %s\n\n", note.key().c_str(), note.version.c_str(), note.summary.c_str());
-  std::printf("file     %s (%s)\nsha256   %s\nlicense  %s\n", plugin.file.c_str(),
-              plugin.origin.c_str(), sha256_of_file(plugin.file).c_str(), note.license.c_str());
-  std::printf("API      %u.%u, %s interface revision %u\ntoolkit  %s\nABI      %s\n\n",
-              note.raw.api_major, note.raw.api_minor, to_string(kind), note.raw.interface_revision,
-              toolkit_text(note.raw.toolkit_version).c_str(), note.abi_tag.c_str());
-  std::printf("%s%s", options.empty() ? "no options\n" : "options\n", options.c_str());
-  return 0;
+  const linex_plugin_note& raw = note.raw;
+  answer.text = note.key() + " " + note.version + "\n  " + note.summary + "\n\nfile     " +
+                plugin.file.string() + " (" + plugin.origin + ")\nsha256   " +
+                sha256_of_file(plugin.file) + "\nlicense  " + note.license + "\nAPI      " +
+                std::to_string(raw.api_major) + "." + std::to_string(raw.api_minor) + ", " +
+                to_string(kind) + " interface revision " + std::to_string(raw.interface_revision) +
+                "\ntoolkit  " + toolkit_text(raw.toolkit_version) + "\nABI      " + note.abi_tag +
+                "\n\n" + (options.empty() ? "no options\n" : "options\n" + options);
+  return answer;
 }
 
 }  // namespace linex

@@ -35,60 +35,68 @@ nlohmann::ordered_json to_json(const Listed& plugin) {
 }
 
 /// File names may hold any byte; the list stays valid JSON.
-void print_json(const std::vector<Listed>& usable, const std::vector<Listed>& unusable) {
+std::string json_text(const std::vector<Listed>& usable, const std::vector<Listed>& unusable) {
   nlohmann::ordered_json all;
   all["abi_tag"] = kAbiTag;
   all["plugins"] = nlohmann::ordered_json::array();
   all["unusable"] = nlohmann::ordered_json::array();
   for (const Listed& plugin : usable) all["plugins"].push_back(to_json(plugin));
   for (const Listed& plugin : unusable) all["unusable"].push_back(to_json(plugin));
-  std::printf("%s\n",
-              all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
+  return all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-void print_text(const std::vector<Listed>& usable, const std::vector<Listed>& unusable) {
+std::string padded(std::string text, std::size_t width) {
+  text.resize(std::max(text.size(), width), ' ');
+  return text;
+}
+
+std::string plain_text(const std::vector<Listed>& usable, const std::vector<Listed>& unusable) {
   std::size_t name_width = 0, version_width = 0;
   for (const Listed& plugin : usable) {
     name_width = std::max(name_width, plugin.entry->note->name.size());
     version_width = std::max(version_width, plugin.entry->note->version.size());
   }
+  std::string text;
   for (const PluginKind kind : kPluginKinds) {
-    std::printf("%ss\n", to_string(kind));
+    text += std::string(to_string(kind)) + "s\n";
     bool any = false;
     for (const Listed& plugin : usable) {
       const PluginNote& note = *plugin.entry->note;
       if (note.kind != kind) continue;
       any = true;
-      std::printf("  %-*s  %-*s  %s", static_cast<int>(name_width), note.name.c_str(),
-                  static_cast<int>(version_width), note.version.c_str(), note.summary.c_str());
-      if (plugin.entry->origin != "installed") std::printf("  [%s]", plugin.entry->file.c_str());
-      std::printf("\n");
+      text += "  " + padded(note.name, name_width) + "  " + padded(note.version, version_width) +
+              "  " + note.summary;
+      if (plugin.entry->origin != "installed") text += "  [" + plugin.entry->file.string() + "]";
+      text += "\n";
       if (!plugin.trial.note.empty())
-        std::printf("  %-*s  with its defaults: %s\n", static_cast<int>(name_width), "",
-                    plugin.trial.note.c_str());
+        text += "  " + padded("", name_width) + "  with its defaults: " + plugin.trial.note + "\n";
     }
-    if (!any) std::printf("  none\n");
+    if (!any) text += "  none\n";
   }
-  if (unusable.empty()) return;
-  std::printf("cannot be used\n");
-  for (const Listed& plugin : unusable) {
-    const std::string key = plugin.entry->key.empty() ? "?" : plugin.entry->key;
-    std::printf("  %s  [%s]\n    %s\n", key.c_str(), plugin.entry->file.c_str(),
-                plugin.trial.why.c_str());
-  }
+  if (!unusable.empty()) text += "cannot be used\n";
+  for (const Listed& plugin : unusable)
+    text += "  " + (plugin.entry->key.empty() ? "?" : plugin.entry->key) + "  [" +
+            plugin.entry->file.string() + "]\n    " + plugin.trial.why + "\n";
+  return text;
 }
 
 }  // namespace
 
-int run_list(const PluginRegistry& registry, bool json) {
+Answer list_plugins(const PluginRegistry& registry, bool json) {
   ChildOptions options;
   options.patience = std::chrono::seconds(20);
   options.cancelled = interrupted;
-  const auto trials = try_plugins(registry, options);
+  const Trials trials = try_plugins(registry, options);
+  Answer answer{"", registry.places(), true};
+  answer.files.insert(answer.files.end(), trials.read.begin(), trials.read.end());
   std::vector<Listed> usable, unusable;
   for (const PluginEntry& entry : registry.entries()) {
     Trial trial{entry.why, ""};
-    if (entry.why.empty()) trial = trials.at(entry.file);
+    if (entry.why.empty()) {
+      trial = trials.by_file.at(entry.file);
+      // What went wrong while it ran may go well another time.
+      answer.lasting = answer.lasting && trial.why.empty();
+    }
     (trial.why.empty() ? usable : unusable).push_back({&entry, trial});
   }
   std::stable_sort(usable.begin(), usable.end(), [](const Listed& a, const Listed& b) {
@@ -97,11 +105,8 @@ int run_list(const PluginRegistry& registry, bool json) {
   });
   for (const std::string& warning : registry.warnings())
     std::fprintf(stderr, "linex: warning: %s\n", warning.c_str());
-  if (json)
-    print_json(usable, unusable);
-  else
-    print_text(usable, unusable);
-  return 0;
+  answer.text = json ? json_text(usable, unusable) : plain_text(usable, unusable);
+  return answer;
 }
 
 }  // namespace linex

@@ -1,4 +1,5 @@
-// Commands about plugins. Each returns the exit code of the contract or throws Error.
+// Commands about plugins. Each returns its answer or the exit code of the contract, or throws
+// Error.
 #pragma once
 
 #include <chrono>
@@ -8,15 +9,16 @@
 #include <vector>
 
 #include "core/plugin/plugin_registry.hpp"
+#include "host/launcher/kept_answer.hpp"
 
 namespace linex {
 
 /// Plugins by kind, and the files that cannot be used with the reason. Plugins are tried in a child
 /// process, so that none of their code runs in this one.
-int run_list(const PluginRegistry& registry, bool json);
+Answer list_plugins(const PluginRegistry& registry, bool json);
 
 /// One plugin ("KIND/NAME"): file, version, ABI, options.
-int run_inspect(PluginRegistry& registry, const std::string& key);
+Answer inspect_plugin(PluginRegistry& registry, const std::string& key);
 
 struct CheckRequest {
   std::filesystem::path file;

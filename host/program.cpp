@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -14,6 +15,7 @@
 
 #include "core/cluster/launch.hpp"
 #include "core/cluster/run_cluster.hpp"
+#include "core/plugin/mapped_files.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "core/plugin/plugin_registry.hpp"
 #include "core/run/benchmark_plan.hpp"
@@ -32,6 +34,7 @@
 
 namespace {
 
+using linex::Answer;
 using linex::Arguments;
 using linex::PluginRegistry;
 
@@ -83,19 +86,19 @@ int check(const PluginRegistry& registry, const Arguments& arguments) {
   return linex::run_check(request);
 }
 
-int inspect(PluginRegistry& registry, const Arguments& arguments);
+/// Prints an answer and, once it has got through, keeps it for the next call with the same words.
+void give(const std::vector<std::string>& words, const Answer& answer) {
+  std::fwrite(answer.text.data(), 1, answer.text.size(), stdout);
+  linex::finish_standard_output();
+  std::error_code failed;
+  linex::keep_answer(std::filesystem::read_symlink("/proc/self/exe", failed), words, answer);
+}
 
-/// What does the work of an entry of command_table().
+/// What does the work of an entry of command_table() that has no answer_to().
 using Work = std::function<int(PluginRegistry&, const Arguments&)>;
 
 Work work_of(const std::string& command) {
   static const std::map<std::string, Work> all{
-      {"list",
-       [](auto& registry, const auto& arguments) {
-         return run_list(registry, arguments.flags.at("json"));
-       }},
-      {"inspect",
-       [](auto& registry, const auto& arguments) { return inspect(registry, arguments); }},
       {"check",
        [](const auto& registry, const auto& arguments) { return check(registry, arguments); }},
       {"explain",
@@ -157,7 +160,7 @@ Work work_of(const std::string& command) {
   return all.at(command);
 }
 
-int inspect(PluginRegistry& registry, const Arguments& arguments) {
+Answer inspect(PluginRegistry& registry, const Arguments& arguments) {
   constexpr std::pair<const char*, std::string (*)(const linex::Reference&)> kForms[] = {
       {"markdown", linex::to_markdown},
       {"man", linex::to_manual},
@@ -167,24 +170,37 @@ int inspect(PluginRegistry& registry, const Arguments& arguments) {
     if (!arguments.flags.at(flag)) continue;
     if (!arguments.words.empty())
       throw linex::usage_error(std::string("linex inspect --") + flag + " is about all plugins");
-    std::fputs(
-        write(linex::make_reference(registry, linex::command_table(), LINEX_VERSION)).c_str(),
-        stdout);
-    return 0;
+    const linex::Reference reference =
+        linex::make_reference(registry, linex::command_table(), LINEX_VERSION);
+    Answer answer{write(reference), registry.places(), true};
+    answer.files.insert(answer.files.end(), reference.read.begin(), reference.read.end());
+    return answer;
   }
-  return linex::run_inspect(registry, only_word(arguments));
+  return linex::inspect_plugin(registry, only_word(arguments));
 }
 
-void print_help(const linex::CommandEntry& command, PluginRegistry& registry,
-                const Arguments& arguments) {
-  std::string usage = "linex " + command.syntax.name;
-  if (!command.syntax.words.empty()) usage += " " + command.syntax.words;
-  for (const auto& flag : command.syntax.flags) usage += " [--" + flag + "]";
-  for (const auto& value : command.syntax.values) usage += " --" + value + " VALUE";
-  if (command.syntax.sections) usage += " [--config FILE.ini] [--section.key=value ...]";
-  std::printf("%s\n  %s\n", usage.c_str(), command.does.c_str());
-  if (command.syntax.sections)
-    std::printf("%s", section_help(registry, arguments.sections).c_str());
+Answer help_of(const linex::CommandEntry& command, PluginRegistry& registry,
+               const Arguments& arguments) {
+  Answer answer{"linex " + command.syntax.name, registry.places(), true};
+  if (!command.syntax.words.empty()) answer.text += " " + command.syntax.words;
+  for (const auto& flag : command.syntax.flags) answer.text += " [--" + flag + "]";
+  for (const auto& value : command.syntax.values) answer.text += " --" + value + " VALUE";
+  if (command.syntax.sections) answer.text += " [--config FILE.ini] [--section.key=value ...]";
+  answer.text += "\n  " + command.does + "\n";
+  if (command.syntax.sections) answer.text += section_help(registry, arguments.sections);
+  const auto read = linex::mapped_files();
+  answer.files.insert(answer.files.end(), read.begin(), read.end());
+  return answer;
+}
+
+/// Of what is only asked: help, list, inspect.
+std::optional<Answer> answer_to(const linex::CommandEntry& command, PluginRegistry& registry,
+                                const Arguments& arguments) {
+  if (arguments.flags.at("help")) return help_of(command, registry, arguments);
+  if (command.syntax.name == "list")
+    return linex::list_plugins(registry, arguments.flags.at("json"));
+  if (command.syntax.name == "inspect") return inspect(registry, arguments);
+  return std::nullopt;
 }
 
 /// Before there is a logger; run.log-level holds all the same.
@@ -232,12 +248,15 @@ int run(const std::vector<std::string>& words) {
     const bool help = arguments.flags.at("help");
     if (command.syntax.sections)
       arguments.sections = linex::with_found_models(arguments.sections, !help);
-    if (help) {
-      if (first) print_help(command, registry, arguments);
-      return 0;
-    }
-    if (first) warn(arguments);
+    if (!help && first) warn(arguments);
     try {
+      if (const auto answer = answer_to(command, registry, arguments)) {
+        // Warnings would be missing from an answer that is kept.
+        if (first)
+          give(words,
+               {answer->text, answer->files, answer->lasting && registry.warnings().empty()});
+        return 0;
+      }
       return work_of(command.syntax.name)(registry, arguments);
     } catch (const linex::Error& error) {
       if (error.kind() != linex::ErrorKind::usage) throw;

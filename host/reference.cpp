@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/plugin/child_process.hpp"
+#include "core/plugin/mapped_files.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "core/run/console.hpp"
 #include "core/run/sections.hpp"
@@ -25,8 +26,10 @@ OptionHelp option_from(const Json& json) {
   return {json.at(0), json.at(1), json.at(2), json.at(3), json.at(4), json.at(5)};
 }
 
-/// Options of every usable plugin. Loading one runs its constructors: in a child.
-std::vector<PluginReference> plugin_references(PluginRegistry& registry) {
+/// Options of every usable plugin. Loading one runs its constructors: in a child. What they were
+/// read from is added to `read`.
+std::vector<PluginReference> plugin_references(PluginRegistry& registry,
+                                               std::vector<std::filesystem::path>& read) {
   std::vector<PluginReference> plugins;
   for (const PluginKind kind : kPluginKinds)
     for (const auto& name : registry.names(kind))
@@ -47,8 +50,13 @@ std::vector<PluginReference> plugin_references(PluginRegistry& registry) {
       }
       say("+" + options.dump(-1, ' ', false, Json::error_handler_t::replace));
     }
+    for (const auto& file : mapped_files()) say("/" + file.string());
   };
   const auto on_line = [&](const std::string& line) {
+    if (line[0] == '/') {
+      read.emplace_back(line.substr(1));
+      return;
+    }
     if (line[0] != '+') {
       failure = line.substr(1);
       return;
@@ -108,13 +116,17 @@ constexpr const char* kEnvironment[][2] = {
     {"LINEX_PLUGIN_PATH",
      "absolute folders and files of further plugins, ':' between; --no-plugins-from-env ignores "
      "it"},
+    {"XDG_CACHE_HOME",
+     "where what list, inspect and --help said is kept (linex/answers in it, or in ~/.cache) until "
+     "a plugin or library changes"},
 };
 
 }  // namespace
 
 Reference make_reference(PluginRegistry& registry, std::vector<CommandEntry> commands,
                          const std::string& version) {
-  Reference reference{version, std::move(commands), {}, plugin_references(registry)};
+  Reference reference{version, std::move(commands), {}, {}, {}};
+  reference.plugins = plugin_references(registry, reference.read);
   for (const auto& entry : sections())
     reference.sections.push_back(
         {entry.name, entry.plugin_kind, describe_options({entry.keys.data(), entry.keys.size()})});

@@ -2,6 +2,7 @@
 // page, and completions for shells.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct Reference {
   std::string version;
   std::vector<CommandEntry> commands;
   std::vector<SectionEntry> sections;
-  std::vector<PluginReference> plugins;  ///< by kind, then name
+  std::vector<PluginReference> plugins;     ///< by kind, then name
+  std::vector<std::filesystem::path> read;  ///< libraries that were loaded for it
 };
 
 /// Loads every usable plugin of `registry`, in a child process. Throws Error(plugin) naming one

@@ -525,7 +525,7 @@ TEST(Trial, CrashesAreFoundOutInAChild) {
                            "needs_option", "throw_in_create"})
     folder.add(name);
   const PluginRegistry registry(search_only(folder.path()));
-  const auto trials = try_plugins(registry);
+  const auto trials = try_plugins(registry).by_file;
   ASSERT_EQ(trials.size(), 6u);
   const auto of = [&](const char* name) {
     return trials.at(folder.path() / (std::string(name) + ".so"));
@@ -557,7 +557,7 @@ TEST(Trial, WhateverAConstructorDoesIsOneLineAboutIt) {
   const PluginRegistry registry(search_only(folder.path()));
   ChildOptions options;
   options.patience = std::chrono::seconds(2);
-  const auto trials = try_plugins(registry, options);
+  const auto trials = try_plugins(registry, options).by_file;
   ASSERT_EQ(trials.size(), expected.size());
   for (const auto& [name, why] : expected) {
     const Trial& trial = trials.at(folder.path() / (name + ".so"));
@@ -574,7 +574,7 @@ TEST(Trial, WhateverAConstructorDoesIsOneLineAboutIt) {
 TEST(Trial, AConstructorMayNotEatTheMachine) {
   const Folder folder("eat");
   folder.add("eat_in_create");
-  const auto trials = try_plugins(PluginRegistry(search_only(folder.path())));
+  const auto trials = try_plugins(PluginRegistry(search_only(folder.path()))).by_file;
   const std::string why = trials.begin()->second.why;
   // Where less than half of the memory is free, the kernel ends the child.
   EXPECT_TRUE(why.find("out of memory") != std::string::npos ||

@@ -60,6 +60,7 @@ PluginRegistry::PluginRegistry(const PluginSearch& search) {
       warnings_.push_back("LINEX_PLUGIN_PATH: there is no " + part);
     }
   }
+  places_.push_back(search.installed);
   if (!search.installed.empty() && fs::is_directory(search.installed))
     add_folder(search.installed, "installed");
   settle_duplicates();
@@ -70,6 +71,7 @@ void PluginRegistry::add_folder(const fs::path& folder, const std::string& origi
   for (const PluginKind kind : kPluginKinds)
     places.push_back(folder / (std::string(to_string(kind)) + "s"));
   for (const fs::path& place : places) {
+    places_.push_back(place);
     std::error_code failure;
     std::vector<fs::path> files;
     for (fs::directory_iterator it(place, failure), end; !failure && it != end;
@@ -82,6 +84,9 @@ void PluginRegistry::add_folder(const fs::path& folder, const std::string& origi
 }
 
 void PluginRegistry::add_file(const fs::path& file, const std::string& origin) {
+  places_.push_back(file);
+  std::error_code unreadable;
+  places_.push_back(fs::canonical(file, unreadable).parent_path());
   for (const PluginEntry& entry : entries_)
     if (same_file(entry.file, file)) return;
   PluginEntry entry;

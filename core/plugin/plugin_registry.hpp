@@ -46,6 +46,8 @@ class PluginRegistry {
   const std::deque<PluginEntry>& entries() const { return entries_; }
   /// Things the user should know, such as an overridden plugin.
   const std::vector<std::string>& warnings() const { return warnings_; }
+  /// The folders that were looked into, there or not, and the files found, usable or not.
+  const std::vector<std::filesystem::path>& places() const { return places_; }
   /// Usable names of a kind, sorted.
   std::vector<std::string> names(PluginKind kind) const;
   /// The plugins loaded so far, for provenance.
@@ -72,6 +74,7 @@ class PluginRegistry {
 
   std::deque<PluginEntry> entries_;
   std::vector<std::string> warnings_;
+  std::vector<std::filesystem::path> places_;
 };
 
 template <class Interface>

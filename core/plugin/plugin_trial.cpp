@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/plugin/mapped_files.hpp"
 #include "core/plugin/plugin_guard.hpp"
 #include "core/plugin/plugin_loader.hpp"
 #include "linex/conformance.hpp"
@@ -32,28 +33,29 @@ std::string try_plugin(PluginEntry plugin) {
 
 }  // namespace
 
-std::map<std::filesystem::path, Trial> try_plugins(const PluginRegistry& registry,
-                                                   const ChildOptions& options) {
+Trials try_plugins(const PluginRegistry& registry, const ChildOptions& options) {
   std::vector<const PluginEntry*> candidates;
   for (const PluginEntry& entry : registry.entries())
     if (entry.why.empty()) candidates.push_back(&entry);
 
-  std::map<std::filesystem::path, Trial> trials;
+  Trials trials;
   std::size_t next = 0;
   while (next < candidates.size()) {
     const std::size_t first = next;
     const auto work = [&](const Say& say) {
       for (std::size_t i = first; i < candidates.size(); ++i) say(try_plugin(*candidates[i]));
+      for (const auto& file : mapped_files()) say("read " + file.string());
     };
     const auto on_line = [&](const std::string& line) {
+      if (line.compare(0, 5, "read ") == 0) trials.read.emplace_back(line.substr(5));
       if (next >= candidates.size()) return;
-      Trial& trial = trials[candidates[next++]->file];
+      Trial& trial = trials.by_file[candidates[next++]->file];
       if (line.compare(0, 4, "why ") == 0) trial.why = line.substr(4);
       if (line.compare(0, 5, "asks ") == 0) trial.note = line.substr(5);
     };
     const std::string end = run_in_child(work, on_line, options);
     if (next < candidates.size())
-      trials[candidates[next++]->file].why =
+      trials.by_file[candidates[next++]->file].why =
           "loading and creating it " + (end.empty() ? std::string("gave no answer") : end);
   }
   return trials;
