@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -11,8 +12,9 @@
 #include "folder_test.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/csv.hpp"
+#include "toolkit/base/file_digest.hpp"
 #include "toolkit/base/files.hpp"
-#include "toolkit/base/known_digests.hpp"
+#include "toolkit/base/finite.hpp"
 #include "toolkit/base/mojibake.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/parallel.hpp"
@@ -220,18 +222,62 @@ std::int64_t bytes_read() {
 TEST_F(Base, ALargeFileIsDigestedOnceUntilItChanges) {
   constexpr std::int64_t kSize = 4 << 20;
   const auto file = write("large", std::string(kSize, 'a'));
-  const std::string first = sha256_of_file(file);
+  const std::string first = digest_of_file(file);
+  EXPECT_EQ(first, sha256_of_file(file));
   write("large", std::string(kSize, 'b'));  // at once, and as long
-  EXPECT_NE(sha256_of_file(file), first);
+  EXPECT_NE(digest_of_file(file), first);
+  EXPECT_EQ(stamp_of_file(file), "");
   std::this_thread::sleep_for(std::chrono::milliseconds(3100));
-  const std::string second = sha256_of_file(file);
+  const std::string second = digest_of_file(file), stamp = stamp_of_file(file);
+  EXPECT_EQ(known_digest(stamp), second);
   const std::int64_t before = bytes_read();
-  EXPECT_EQ(sha256_of_file(file), second);
+  EXPECT_EQ(digest_of_file(file), second);
   EXPECT_LT(bytes_read() - before, kSize);
-  remember_sha256_of_file(file, "what another rank found");
-  EXPECT_EQ(sha256_of_file(file), "what another rank found");
+  remember_digest(file, "what it was before", "what another rank found");
+  EXPECT_EQ(digest_of_file(file), second);
+  remember_digest(file, stamp, "what another rank found");
+  EXPECT_EQ(digest_of_file(file), "what another rank found");
   write("large", std::string(kSize, 'a'));
-  EXPECT_EQ(sha256_of_file(file), first);
+  EXPECT_EQ(digest_of_file(file), first);
+}
+
+TEST_F(Base, AFileOfSeveralPiecesIsDigestedByThreads) {
+  std::string text(2 * kDigestPiece + 5, 'x');
+  text[kDigestPiece] = 'y';
+  const auto file = write("pieces", text);
+  const auto sha = [&](std::size_t begin, std::size_t size) {
+    return Sha256().add(text.data() + begin, size).hex();
+  };
+  EXPECT_EQ(digest_pieces(text.size()), 3);
+  EXPECT_EQ(digest_of_piece(file, 1), sha(kDigestPiece, kDigestPiece));
+  EXPECT_EQ(digest_of_piece(file, 2), sha(2 * kDigestPiece, 5));
+  EXPECT_THROW(digest_of_piece(file, 3), Error);
+  // As the line of shell in file_digest.hpp has it.
+  const std::string lines = sha(0, kDigestPiece) + "\n" + sha(kDigestPiece, kDigestPiece) + "\n" +
+                            sha(2 * kDigestPiece, 5) + "\n";
+  EXPECT_EQ(digest_of_file(file), Sha256().add(lines.data(), lines.size()).hex());
+  EXPECT_EQ(digest_of_file(file, 3), digest_of_file(file));
+  EXPECT_EQ(sha256_of_file(file), sha(0, text.size()));
+  EXPECT_EQ(sha256_of_paths({file}, 2), sha256_of_paths({file}));
+  // Whole pieces alone, and nothing at all.
+  EXPECT_EQ(digest_pieces(kDigestPiece), 1);
+  EXPECT_EQ(digest_pieces(kDigestPiece + 1), 2);
+  EXPECT_EQ(digest_of_file(write("empty", "")), Sha256().hex());
+}
+
+TEST(Finite, TheFirstValueThatIsNone) {
+  std::vector<float> values(10000, std::numeric_limits<float>::max());
+  values[17] = std::numeric_limits<float>::denorm_min();
+  values[18] = -0.0F;
+  EXPECT_EQ(first_not_finite(values.data(), 10000), 10000);
+  EXPECT_EQ(first_not_finite(values.data(), 0), 0);
+  values[9999] = -std::numeric_limits<float>::infinity();
+  EXPECT_EQ(first_not_finite(values.data(), 10000), 9999);
+  EXPECT_EQ(first_not_finite(values.data(), 9999), 9999);
+  values[4096] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(first_not_finite(values.data(), 10000), 4096);
+  values[0] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(first_not_finite(values.data(), 10000), 0);
 }
 
 TEST(Digest, Sha256OfKnownTexts) {

@@ -229,7 +229,7 @@ TEST_F(Run, AJournalOfOtherInputIsNotResumed) {
   planted.unit = 0;
   planted.terms = {{"b", 123}};
   const auto plant = [&] {
-    Journal(journal, layer_key(key, "recorded", content_digest(activations_)), false)
+    Journal(journal, layer_key(key, "recorded", content_digest(folder_ / "A.npy")), false)
         .append({planted});
   };
   plant();

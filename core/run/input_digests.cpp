@@ -1,14 +1,14 @@
 #include "core/run/input_digests.hpp"
 
-#include <algorithm>
 #include <set>
-#include <tuple>
+#include <string>
 
 #include "core/run/run_key.hpp"
+#include "linex/error.hpp"
 #include "toolkit/base/byte_stream.hpp"
-#include "toolkit/base/files.hpp"
-#include "toolkit/base/known_digests.hpp"
+#include "toolkit/base/file_digest.hpp"
 #include "toolkit/base/parallel.hpp"
+#include "toolkit/base/share.hpp"
 
 namespace linex {
 namespace fs = std::filesystem;
@@ -23,7 +23,6 @@ struct Input {
 };
 
 std::vector<Input> inputs_of(const Workplace& place, const std::vector<torch::Tensor>& matrices) {
-  constexpr std::uint64_t kLarge = 1 << 20;  // smaller ones are not remembered
   std::vector<Input> inputs;
   for (std::size_t i = 0; i < matrices.size(); ++i)
     inputs.push_back({matrices[i].nbytes(), static_cast<std::int64_t>(i), ""});
@@ -32,11 +31,11 @@ std::vector<Input> inputs_of(const Workplace& place, const std::vector<torch::Te
     std::error_code failure;
     if (!fs::is_regular_file(path, failure)) continue;
     const std::uint64_t bytes = fs::file_size(path, failure);
-    if (!failure && bytes >= kLarge) inputs.push_back({bytes, -1, path.string()});
+    // What has no stamp would be read again all the same.
+    const std::string stamp = stamp_of_file(path);
+    if (failure || stamp.empty() || !known_digest(stamp).empty()) continue;
+    inputs.push_back({bytes, -1, path.string()});
   }
-  std::sort(inputs.begin(), inputs.end(), [](const Input& a, const Input& b) {
-    return std::tie(b.bytes, a.matrix, a.file) < std::tie(a.bytes, b.matrix, b.file);
-  });
   return inputs;
 }
 
@@ -58,16 +57,40 @@ std::vector<Input> agreed(const RunCluster& cluster, std::vector<Input> inputs) 
   return inputs;
 }
 
-/// The rank of each: to the one that has least to read so far.
-std::vector<int> dealt(const std::vector<Input>& inputs, int ranks) {
-  std::vector<std::uint64_t> load(static_cast<std::size_t>(ranks));
-  std::vector<int> rank;
-  for (const Input& input : inputs) {
-    const auto least = std::min_element(load.begin(), load.end());
-    *least += input.bytes;
-    rank.push_back(static_cast<int>(least - load.begin()));
+/// A piece of an input.
+struct Piece {
+  std::size_t input = 0;
+  std::int64_t piece = 0;
+};
+std::vector<Piece> pieces_of(const std::vector<Input>& inputs) {
+  std::vector<Piece> pieces;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    for (std::int64_t piece = 0; piece < digest_pieces(inputs[i].bytes); ++piece)
+      pieces.push_back({i, piece});
+  return pieces;
+}
+
+/// "" for one of a file that this rank cannot read.
+std::string digest_of(const Input& input, std::int64_t piece,
+                      const std::vector<torch::Tensor>& matrices) try {
+  if (input.matrix >= 0)
+    return digest_of_piece(matrices[static_cast<std::size_t>(input.matrix)], piece);
+  return digest_of_piece(fs::path(input.file), piece);
+} catch (const Error&) {
+  return "";
+}
+
+/// What every rank has found for its share, in order.
+std::vector<std::string> gathered(const RunCluster& cluster, const std::vector<std::string>& mine) {
+  if (!cluster.several()) return mine;
+  ByteWriter bytes;
+  for (const std::string& digest : mine) bytes.put(digest);
+  std::vector<std::string> all;
+  for (const std::string& part : cluster.gather(bytes.bytes())) {
+    ByteReader reader(part);
+    while (!reader.at_end()) reader.take(all.emplace_back());
   }
-  return rank;
+  return all;
 }
 
 }  // namespace
@@ -75,36 +98,38 @@ std::vector<int> dealt(const std::vector<Input>& inputs, int ranks) {
 std::vector<std::string> digest_inputs(const Workplace& place,
                                        const std::vector<torch::Tensor>& matrices) {
   const RunCluster& cluster = place.cluster();
-  const std::vector<Input> inputs = agreed(cluster, inputs_of(place, matrices));
-  const std::vector<int> rank = dealt(inputs, cluster.size());
-  std::vector<std::string> digests(inputs.size());
-  parallel_for(
-      static_cast<std::int64_t>(inputs.size()), place.settings().threads, [&](std::int64_t i) {
-        const auto at = static_cast<std::size_t>(i);
-        if (rank[at] != cluster.rank()) return;
-        const Input& input = inputs[at];
-        digests[at] = input.matrix < 0
-                          ? content_digest(fs::path(input.file))
-                          : content_digest(matrices[static_cast<std::size_t>(input.matrix)]);
-      });
-  if (cluster.several()) {
-    ByteWriter mine;
-    for (const std::string& digest : digests) mine.put(digest);
-    const std::vector<std::string> all = cluster.gather(mine.bytes());
-    std::vector<ByteReader> readers(all.begin(), all.end());
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-      for (std::size_t from = 0; from < readers.size(); ++from) {
-        std::string digest;
-        readers[from].take(digest);
-        if (static_cast<int>(from) == rank[i]) digests[i] = digest;
-      }
-  }
+  std::vector<torch::Tensor> contiguous;
+  for (const torch::Tensor& matrix : matrices) contiguous.push_back(matrix.contiguous());
+  const std::vector<Input> inputs = agreed(cluster, inputs_of(place, contiguous));
+  std::vector<std::string> stamps;
+  for (const Input& input : inputs)
+    stamps.push_back(input.matrix < 0 ? stamp_of_file(input.file) : "");
+
+  const std::vector<Piece> pieces = pieces_of(inputs);
+  const Share share =
+      share_of(static_cast<std::int64_t>(pieces.size()), 1, cluster.rank(), cluster.size());
+  std::vector<std::string> mine(static_cast<std::size_t>(share.size()));
+  parallel_for(share.size(), place.settings().threads, [&](std::int64_t i) {
+    const Piece& piece = pieces[static_cast<std::size_t>(share.begin + i)];
+    mine[static_cast<std::size_t>(i)] = digest_of(inputs[piece.input], piece.piece, contiguous);
+  });
+  const std::vector<std::string> found = gathered(cluster, mine);
+
   std::vector<std::string> of_matrices(matrices.size());
+  std::size_t next = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
+    std::vector<std::string> of_input;
+    bool whole = true;
+    for (std::int64_t piece = 0; piece < digest_pieces(inputs[i].bytes); ++piece, ++next) {
+      whole = whole && !found[next].empty();
+      of_input.push_back(found[next]);
+    }
+    if (!whole) continue;
+    const std::string digest = digest_of_pieces(of_input);
     if (inputs[i].matrix >= 0)
-      of_matrices[static_cast<std::size_t>(inputs[i].matrix)] = digests[i];
-    else if (rank[i] != cluster.rank() && !digests[i].empty())
-      remember_sha256_of_file(inputs[i].file, digests[i]);
+      of_matrices[static_cast<std::size_t>(inputs[i].matrix)] = digest;
+    else
+      remember_digest(inputs[i].file, stamps[i], digest);
   }
   return of_matrices;
 }

@@ -173,8 +173,13 @@ Probe open_probe(Workplace& place, std::shared_ptr<const DataSet> data) {
 
 void record(Workplace& place, Probe& probe, StageClock& clock) {
   probe.recorded = record_activations(place, probe.source, clock, false);
-  clock.time("digests",
-             [&] { probe.recorded.digests = digest_inputs(place, probe.recorded.layers); });
+  clock.time("digests", [&] {
+    // A recorded matrix is what its file holds, which is read for its own digest.
+    const bool as_recorded = probe.source.recorded.defined() && !probe.source.basis;
+    probe.recorded.digests =
+        digest_inputs(place, as_recorded ? std::vector<torch::Tensor>() : probe.recorded.layers);
+    if (as_recorded) probe.recorded.digests = {probe.source.model.object->fingerprint()};
+  });
 }
 
 void check_method(const Probe& probe, const Method& method, StageClock& clock) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "toolkit/base/file_digest.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/npy.hpp"
 
@@ -47,19 +48,20 @@ void add_rows(Sha256& digest, const char* part, const Rows& rows) {
 
 std::string content_digest(const fs::path& path) {
   std::error_code failure;
-  if (fs::is_regular_file(path, failure)) return sha256_of_file(path);
+  if (fs::is_regular_file(path, failure)) return digest_of_file(path);
   return fs::is_directory(path, failure) ? folder_digest(path) : "";
 }
 
-std::string content_digest(const torch::Tensor& matrix) {
-  constexpr std::int64_t kRowsAtOnce = 4096;
-  const auto data = matrix.contiguous();
+std::string digest_of_piece(const torch::Tensor& matrix, std::int64_t piece) {
+  const std::uint64_t begin = static_cast<std::uint64_t>(piece) * kDigestPiece,
+                      end = std::min<std::uint64_t>(matrix.nbytes(), begin + kDigestPiece);
   Sha256 digest;
-  for (std::int64_t begin = 0; begin < data.size(0); begin += kRowsAtOnce) {
-    const auto rows = data.narrow(0, begin, std::min(kRowsAtOnce, data.size(0) - begin));
-    digest.add(rows.data_ptr(), rows.nbytes());
-    release_rows(data, begin, rows.size(0));
-  }
+  digest.add(static_cast<const char*>(matrix.data_ptr()) + begin, end - begin);
+  if (end == begin) return digest.hex();
+  const std::uint64_t row = matrix.nbytes() / static_cast<std::uint64_t>(matrix.size(0));
+  const auto first = static_cast<std::int64_t>(begin / row),
+             last = static_cast<std::int64_t>((end - 1) / row);
+  release_rows(matrix, first, last + 1 - first);
   return digest.hex();
 }
 

@@ -15,8 +15,9 @@ namespace linex {
 /// for a path that leads nowhere. A file is read again only where its size or time has changed.
 std::string content_digest(const std::filesystem::path& path);
 
-/// Digest of a float32 matrix, row block by row block: a mapped one may be larger than the memory.
-std::string content_digest(const torch::Tensor& matrix);
+/// SHA-256 of one of the digest_pieces() of a contiguous matrix's bytes; lets go of its rows where
+/// it is mapped. digest_of_pieces() of all is the matrix's content digest.
+std::string digest_of_piece(const torch::Tensor& matrix, std::int64_t piece);
 
 /// What a method's explanations and scores depend on beside the options and plugin files that
 /// Workplace::digest() covers, with the contents of every file that options name.
@@ -29,7 +30,8 @@ struct KeyParts {
 /// Where two runs have the same key and the same activations, they find the same.
 std::string run_key(const Workplace& place, const KeyParts& parts);
 
-/// The key of one layer of such a run; `activations`: their content_digest().
+/// The key of one layer of such a run; `activations`: what tells theirs from others
+/// (digest_inputs).
 std::string layer_key(const std::string& run_key, const std::string& layer,
                       const std::string& activations);
 

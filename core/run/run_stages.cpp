@@ -11,7 +11,9 @@
 #include "core/run/units.hpp"
 #include "linex/error.hpp"
 #include "toolkit/base/csv.hpp"
+#include "toolkit/base/finite.hpp"
 #include "toolkit/base/npy.hpp"
+#include "toolkit/base/parallel.hpp"
 #include "toolkit/base/share.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/data/activation_store.hpp"
@@ -23,20 +25,28 @@ namespace linex {
 namespace {
 
 /// By blocks of rows: a mapped file may be larger than the memory. Every rank looks at its share.
-void check_finite(const torch::Tensor& activations, const std::string& what,
-                  const Cluster& cluster) {
-  constexpr std::int64_t kRowsAtOnce = 4096;
+void check_finite(const torch::Tensor& matrix, const std::string& what, const Cluster& cluster,
+                  int threads) {
+  constexpr std::int64_t kRowsAtOnce = 1024;
+  const torch::Tensor activations = matrix.contiguous();
+  const std::int64_t width = activations.size(1);
   const Share share = share_of(activations.size(0), kRowsAtOnce, &cluster);
-  for (std::int64_t begin = share.begin; begin < share.end; begin += kRowsAtOnce) {
-    const std::int64_t n = std::min(kRowsAtOnce, share.end - begin);
-    const auto finite = torch::isfinite(activations.narrow(0, begin, n));
+  constexpr std::int64_t kNowhere = -1;
+  std::vector<std::int64_t> bad(
+      static_cast<std::size_t>((share.size() + kRowsAtOnce - 1) / kRowsAtOnce), kNowhere);
+  parallel_for(static_cast<std::int64_t>(bad.size()), threads, [&](std::int64_t block) {
+    const std::int64_t begin = share.begin + block * kRowsAtOnce,
+                       n = std::min(kRowsAtOnce, share.end - begin);
+    const std::int64_t at =
+        first_not_finite(activations.data_ptr<float>() + begin * width, n * width);
     release_rows(activations, begin, n);
-    if (finite.all().item<bool>()) continue;
-    const auto at = finite.logical_not().nonzero()[0];
-    throw input_error(what + ": row " + std::to_string(begin + at[0].item<std::int64_t>()) +
-                      ", unit " + std::to_string(at[1].item<std::int64_t>()) +
-                      " is NaN or infinite; activations must be finite");
-  }
+    if (at < n * width) bad[static_cast<std::size_t>(block)] = begin * width + at;
+  });
+  for (const std::int64_t at : bad)
+    if (at != kNowhere)
+      throw input_error(what + ": row " + std::to_string(at / width) + ", unit " +
+                        std::to_string(at % width) +
+                        " is NaN or infinite; activations must be finite");
 }
 
 }  // namespace
@@ -141,7 +151,7 @@ RecordedLayers record_activations(Workplace& place, const Source& source, StageC
   clock.time("activations", [&] {
     if (source.recorded.defined()) {
       const auto values = source.recorded.to(torch::kFloat32);
-      check_finite(values.flatten(1), source.model.name, place.cluster());
+      check_finite(values.flatten(1), source.model.name, place.cluster(), place.settings().threads);
       recorded.layers = {
           source.basis ? source.basis->pooled(values, source.layers.front(), source.pool) : values};
     } else {

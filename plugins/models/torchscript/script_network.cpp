@@ -16,6 +16,7 @@
 #include "script_layout.hpp"
 #include "script_portable.hpp"
 #include "script_runtime.hpp"
+#include "toolkit/base/file_digest.hpp"
 #include "toolkit/base/files.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/text.hpp"
@@ -293,7 +294,7 @@ ScriptNetwork::ScriptNetwork(const std::filesystem::path& path, const ScriptOpti
   impl_->settings = options;
   impl_->options = options.execution;
   impl_->module = load_module(path, device);
-  impl_->fingerprint = sha256_of_file(path) + " layout " + options.layout;
+  impl_->fingerprint = digest_of_file(path) + " layout " + options.layout;
   impl_->script = guarded(impl_->source, "its code cannot be prepared",
                           [&] { return flatten_forward(impl_->module, impl_->source, device); });
   impl_->converted = use_float(impl_->module, *impl_->script.graph);

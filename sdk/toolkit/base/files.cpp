@@ -11,14 +11,11 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
-#include <map>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "linex/error.hpp"
-#include "toolkit/base/known_digests.hpp"
+#include "toolkit/base/file_digest.hpp"
 #include "toolkit/base/parallel.hpp"
 
 namespace linex {
@@ -202,72 +199,22 @@ std::string Sha256::hex() {
   return text;
 }
 
-namespace {
-
-/// Tells a large file from what it was before a change; "" where it cannot, as a clock's tick may
-/// hold two changes, and for small ones, which folders have by the million.
-std::string stamp_of(int file) {
-  constexpr off_t kLarge = 1 << 20;
-  struct stat status {};
-  if (::fstat(file, &status) != 0 || status.st_size < kLarge ||
-      std::time(nullptr) - status.st_ctim.tv_sec < 2)
-    return "";
-  return std::to_string(status.st_dev) + " " + std::to_string(status.st_ino) + " " +
-         std::to_string(status.st_size) + " " + std::to_string(status.st_mtim.tv_sec) + "." +
-         std::to_string(status.st_mtim.tv_nsec) + " " + std::to_string(status.st_ctim.tv_sec) +
-         "." + std::to_string(status.st_ctim.tv_nsec);
-}
-
-std::string digest_of(int file, const fs::path& path) {
+std::string sha256_of_file(const fs::path& path) {
+  // Of one piece it is the same; of more, nobody asks twice.
+  std::error_code failure;
+  if (fs::file_size(path, failure) <= kDigestPiece && !failure) return digest_of_file(path);
+  const Descriptor file(open_to_read(path));
+  if (file.get() < 0) throw file_error(path, "read", errno);
+  regular_size(file.get(), path);
   Sha256 digest;
   std::vector<char> buffer(1 << 20);
   for (;;) {
-    const ssize_t got = ::read(file, buffer.data(), buffer.size());
+    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw file_error(path, "read", errno);
     if (got == 0) return digest.hex();
     digest.add(buffer.data(), static_cast<std::size_t>(got));
   }
-}
-
-/// Digests by stamp.
-class KnownDigests {
- public:
-  void keep(const std::string& stamp, const std::string& digest) {
-    const std::lock_guard<std::mutex> guard(lock_);
-    if (!stamp.empty()) digests_[stamp] = digest;
-  }
-  std::string find(const std::string& stamp) {
-    const std::lock_guard<std::mutex> guard(lock_);
-    const auto found = digests_.find(stamp);
-    return found == digests_.end() ? "" : found->second;
-  }
-
- private:
-  std::mutex lock_;
-  std::map<std::string, std::string> digests_;
-};
-KnownDigests& known_digests() {
-  static KnownDigests known;
-  return known;
-}
-
-}  // namespace
-
-std::string sha256_of_file(const fs::path& path) {
-  const Descriptor file(open_to_read(path));
-  if (file.get() < 0) throw file_error(path, "read", errno);
-  regular_size(file.get(), path);
-  const std::string before = stamp_of(file.get());
-  if (const std::string known = known_digests().find(before); !known.empty()) return known;
-  const std::string digest = digest_of(file.get(), path);
-  if (stamp_of(file.get()) == before) known_digests().keep(before, digest);
-  return digest;
-}
-
-void remember_sha256_of_file(const fs::path& path, const std::string& digest) {
-  const Descriptor file(open_to_read(path));
-  if (file.get() >= 0) known_digests().keep(stamp_of(file.get()), digest);
 }
 
 Place split_place(const std::string& text) {
@@ -289,7 +236,7 @@ std::string sha256_of_paths(const std::vector<fs::path>& paths, int threads) {
     }
     if (!fs::is_directory(path, failure)) {
       const Place place = split_place(path.string());
-      digest.add("file").add(sha256_of_file(place.file));
+      digest.add("file").add(digest_of_file(place.file, threads));
       if (!place.name.empty()) digest.add(place.name);
       continue;
     }
@@ -303,7 +250,7 @@ std::string sha256_of_paths(const std::vector<fs::path>& paths, int threads) {
     std::sort(files.begin(), files.end());  // a folder's own order is arbitrary
     std::vector<std::string> contents(files.size());
     parallel_for(static_cast<std::int64_t>(files.size()), threads, [&](std::int64_t i) {
-      contents[static_cast<std::size_t>(i)] = sha256_of_file(files[static_cast<std::size_t>(i)]);
+      contents[static_cast<std::size_t>(i)] = digest_of_file(files[static_cast<std::size_t>(i)]);
     });
     digest.add("folder");
     for (std::size_t i = 0; i < files.size(); ++i)

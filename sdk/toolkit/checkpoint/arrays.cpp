@@ -9,7 +9,9 @@
 
 #include "linex/error.hpp"
 #include "toolkit/base/budget.hpp"
+#include "toolkit/base/file_digest.hpp"
 #include "toolkit/base/files.hpp"
+#include "toolkit/base/finite.hpp"
 #include "toolkit/base/npy.hpp"
 #include "toolkit/base/text.hpp"
 #include "toolkit/checkpoint/checkpoint.hpp"
@@ -118,14 +120,13 @@ torch::Tensor finite_float32(const torch::Tensor& array, const std::string& plac
   const torch::Tensor values = array.to(torch::kFloat).contiguous();
   if (values.numel() == 0) return values;
   constexpr std::int64_t kRowsAtOnce = 1024;
-  for (std::int64_t row = 0; row < values.size(0); ++row) {
-    if (row % kRowsAtOnce == 0 && row > 0) release_rows(values, row - kRowsAtOnce, kRowsAtOnce);
-    const torch::Tensor one = values[row].flatten();
-    // A sum is finite unless a value is not, or all but overflows: look closer only then.
-    if (std::isfinite(one.sum().item<float>())) continue;
-    const torch::Tensor bad = at::isfinite(one).logical_not().nonzero();
-    if (bad.size(0) == 0) continue;
-    const auto column = bad[0][0].item<std::int64_t>();
+  const std::int64_t rows = values.size(0), width = values.numel() / rows;
+  for (std::int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
+    const std::int64_t count = std::min(kRowsAtOnce, rows - begin) * width;
+    const std::int64_t bad = first_not_finite(values.data_ptr<float>() + begin * width, count);
+    release_rows(values, begin, count / width);
+    if (bad == count) continue;
+    const std::int64_t row = begin + bad / width, column = bad % width;
     const auto original = array[row].flatten()[column].to(torch::kDouble).item<double>();
     const std::string where =
         place + ": row " + std::to_string(row) + ", column " + std::to_string(column);
@@ -139,7 +140,7 @@ torch::Tensor finite_float32(const torch::Tensor& array, const std::string& plac
 
 std::string fingerprint_of_array(const std::string& text) {
   const Place place = split_place(text);
-  const std::string content = sha256_of_file(place.file);
+  const std::string content = digest_of_file(place.file);
   return place.name.empty() ? content : Sha256().add(content).add(place.name).hex();
 }
 

@@ -26,6 +26,17 @@ Rows every_row(std::int64_t n) {
   return rows;
 }
 
+/// Those of `rows`, which are 0, 1, ..., that are in none of `taken`.
+Rows rows_without(const Rows& rows, const std::vector<Rows>& taken) {
+  std::vector<bool> gone(rows.size());
+  for (const Rows& some : taken)
+    for (const std::int64_t row : some) gone[static_cast<std::size_t>(row)] = true;
+  Rows rest;
+  for (const std::int64_t row : rows)
+    if (!gone[static_cast<std::size_t>(row)]) rest.push_back(row);
+  return rest;
+}
+
 void check_input(const RegressionInput& input) {
   const std::int64_t rows = input.activations.size(0);
   if (input.presence.rows() != rows)
@@ -95,16 +106,25 @@ void Regression::survey(const RegressionInput& input, const Tick& tick) {
   const Cluster* const cluster = options_.moments.cluster;
   activations_ = activation_rows(input.activations, units);
   const Rows all = every_row(input.activations.size(0));
-  const ColumnStats overall = column_stats(activations_, all, threads, {}, cluster);
   const ColumnStats train = column_stats(activations_, split_.train, threads, {}, cluster);
   const ColumnStats val = column_stats(activations_, split_.val, threads, {}, cluster);
-  for (std::size_t k = 0; k < units.size(); ++k)
-    status.push_back(!varies(overall.low[k], overall.high[k]) ? Status::dead
+  const ColumnStats rest = column_stats(activations_, rows_without(all, {split_.train, split_.val}),
+                                        threads, {}, cluster);
+  for (std::size_t k = 0; k < units.size(); ++k) {
+    float low = std::min(train.low[k], val.low[k]), high = std::max(train.high[k], val.high[k]);
+    if (rest.rows > 0) low = std::min(low, rest.low[k]), high = std::max(high, rest.high[k]);
+    status.push_back(!varies(low, high) ? Status::dead
                      : varies(train.low[k], train.high[k]) && varies(val.low[k], val.high[k])
                          ? Status::ok
                          : Status::constant);
-  unit_std = options_.published ? overall.std : train.std;
-  target_mean = options_.published ? overall.mean : train.mean;
+  }
+  unit_std = train.std;
+  target_mean = train.mean;
+  if (options_.published) {
+    const ColumnStats overall = column_stats(activations_, all, threads, {}, cluster);
+    unit_std = overall.std;
+    target_mean = overall.mean;
+  }
   activation_reach_ = around_mean(train);
   activation_size_ = around_zero(train);
   // Zero is as near the mean of a unit that is seldom active, and leaves its tiles mostly zeros.
