@@ -150,16 +150,55 @@ TEST_F(Mpi, EvaluateActivationsAndConcepts) {
       {"concepts.npy", "concept_names.txt"}, {3});
 }
 
-TEST_F(Mpi, SeveralLayersOfANetwork) {
+TEST_F(Mpi, ScoresOfUnits) {
+  // More ranks than units, and a memory that holds the predictions of two of them.
+  write_matrices(1100, 40, 5);
+  expect_same("explain " + recorded_ +
+                  "--run.memory=0.0005 --evaluator.plugin=simulation_correlation,concept_metrics "
+                  "--evaluator.interval=bootstrap --evaluator.resamples=100 "
+                  "--evaluator.frontier=true --evaluator.sanity=true --run.out=",
+              {"explanations.csv"});
+  const auto of = [&](const std::string& out) {
+    return nlohmann::json::parse(bytes(out + "/summary.json"))["sanity"];
+  };
+  EXPECT_FALSE(of("alone").empty());
+  EXPECT_EQ(of("ranks3"), of("alone"));
+  // A unit that is not there, a concept that nobody knows, and nothing at all.
+  write("given.csv",
+        "layer,unit,weight0,concept0,bias,status\nrecorded,3,1,thing 3,0,ok\n"
+        "recorded,99,1,thing 3,0,ok\nrecorded,2,1,nothing,0,ok\nrecorded,1,,,0,empty\n");
+  fs::remove_all(folder_ / "alone");
+  expect_same("evaluate --explanations given.csv " + recorded_ +
+                  "--evaluator.plugin=simulation_correlation,concept_metrics --run.out=",
+              {"explanations.csv"}, {2, 5});
+}
+
+/// Pictures of two classes in `images`.
+void write_pictures(const fs::path& images, int count) {
   std::mt19937 random(3);
-  for (int i = 0; i < 530; ++i) {
-    const fs::path folder = folder_ / "images" / (i % 2 ? "cat" : "dog");
+  for (int i = 0; i < count; ++i) {
+    const fs::path folder = images / (i % 2 ? "cat" : "dog");
     fs::create_directories(folder);
     cv::Mat image(32, 32, CV_8UC3);
     for (int at = 0; at < 32 * 32 * 3; ++at)
       image.data[at] = static_cast<unsigned char>((random() % 128) + (i % 2) * 100);
     cv::imwrite((folder / (std::to_string(1000 + i) + ".png")).string(), image);
   }
+}
+
+TEST_F(Mpi, ScoresThatRunTheNetwork) {
+  write_pictures(folder_ / "images", 130);
+  // layer3 goes straight into the logits; of layer2 the rest of the network is run, batch by batch.
+  expect_same("explain --data.root=images --model.plugin=resnet --model.weights=" LINEX_SOURCE_DIR
+              "/tests/fixtures/models/resnet_cifar.safetensors --model.layer=layer2,layer3 "
+              "--run.log-level=warning --run.report=none --run.batch=8 --run.units=0:4 "
+              "--labeler.plugin=label --evaluator.plugin=simulation_ablation --evaluator.nodes=3 "
+              "--evaluator.steps=10 --evaluator.calibrate=true --run.out=",
+              {"explanations.csv"}, {2, 3});
+}
+
+TEST_F(Mpi, SeveralLayersOfANetwork) {
+  write_pictures(folder_ / "images", 530);
   const std::string network =
       "--data.root=images --model.plugin=resnet --model.weights=" LINEX_SOURCE_DIR
       "/tests/fixtures/models/resnet_cifar.safetensors --model.layer=layer2,layer3 "

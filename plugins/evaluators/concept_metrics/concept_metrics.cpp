@@ -5,10 +5,12 @@
 #include <cmath>
 #include <cstdio>
 
+#include "linex/cluster.hpp"
 #include "linex/plugin.hpp"
 #include "metrics.hpp"
 #include "toolkit/base/parallel.hpp"
 #include "toolkit/base/random.hpp"
+#include "toolkit/base/share.hpp"
 #include "toolkit/explanations/simulate.hpp"
 #include "two_sets.hpp"
 
@@ -19,7 +21,7 @@ using linex::kNone;
 using linex::Status;
 namespace option = linex::option;
 
-class ConceptMetrics final : public linex::Evaluator {
+class ConceptMetrics final : public linex::Evaluator, public linex::SharesWork {
  public:
   static constexpr std::array kOptions{
       option::real("alpha", 0.05, 1e-9, 1, "share of rows in which a unit counts as on"),
@@ -46,69 +48,55 @@ class ConceptMetrics final : public linex::Evaluator {
   std::vector<linex::ScoreColumn> evaluate(const linex::EvaluationInput& input) override {
     const auto count = input.explanations.size();
     const auto n = static_cast<std::int64_t>(input.split.test.size());
-    std::vector<linex::MetricValues> values(count);
-    for (auto& row : values) row.fill(kNone);
-    std::vector<Status> status(count, Status::ok);
+    const auto* const cluster = linex::ability<linex::Cluster>(context_);
+    const linex::Share share = linex::share_of(static_cast<std::int64_t>(count), 1, cluster);
+    std::vector<Scored> mine(static_cast<std::size_t>(share.size()));
     const bool sanity = context_.options().flag("sanity");
-    std::vector<linex::SanityTrial> trials(sanity ? count : 0);
 
-    const auto test = torch::tensor(input.split.test, torch::kInt64);
-    const auto block = static_cast<std::size_t>(std::max<std::int64_t>(
-        1, context_.run().memory_bytes / 16 / 4 / std::max<std::int64_t>(n, 1)));
-    for (std::size_t begin = 0; begin < count; begin += block) {
-      const std::size_t end = std::min(count, begin + block);
-      const std::vector<linex::Explanation> some(input.explanations.begin() + begin,
-                                                 input.explanations.begin() + end);
-      const linex::Simulation simulation(some, *input.simulator);
-      std::vector<std::int64_t> units;
-      for (std::size_t i = 0; i < some.size(); ++i) {
-        status[begin + i] = simulation.status()[i];
-        const bool exists = some[i].unit >= 0 && some[i].unit < input.activations.size(1);
-        if (!exists) status[begin + i] = Status::unknown_unit;
-        units.push_back(exists ? some[i].unit : 0);
-      }
-      const auto simulated =
-          simulation.predict(input.split.test, context_.run().threads, context_.run().memory_bytes)
-              .t()
-              .contiguous();
-      const auto actual = input.activations.index_select(0, test)
-                              .index_select(1, torch::tensor(units, torch::kInt64))
-                              .t()
-                              .contiguous();
-      linex::parallel_for(
-          static_cast<std::int64_t>(some.size()), context_.run().threads, [&](std::int64_t i) {
+    const linex::Simulation simulation(input.explanations, *input.simulator);
+    std::vector<Status> status = simulation.status();
+    linex::simulate_share(
+        simulation, input.explanations, share, input.activations, input.split.test, context_,
+        status,
+        [&](std::size_t begin, const torch::Tensor& predicted, const torch::Tensor& actual) {
+          const auto simulated = predicted.t().contiguous(), activations = actual.t().contiguous();
+          linex::parallel_for(simulated.size(0), context_.run().threads, [&](std::int64_t i) {
             linex::check_cancelled(context_);
             const std::size_t at = begin + static_cast<std::size_t>(i);
-            if (status[at] != Status::ok) return;
-            const auto presence = linex::presence_behind(some[static_cast<std::size_t>(i)],
-                                                         simulated.data_ptr<float>() + i * n, n);
-            const float* a = actual.data_ptr<float>() + i * n;
+            const linex::Explanation& explanation = input.explanations[at];
+            Scored& scored = mine[at - static_cast<std::size_t>(share.begin)];
+            scored.status = status[at];
+            if (scored.status != Status::ok) return;
+            const auto presence =
+                linex::presence_behind(explanation, simulated.data_ptr<float>() + i * n, n);
+            const float* a = activations.data_ptr<float>() + i * n;
             const auto [least, most] = std::minmax_element(a, a + n);
             // A metric may lack a number for other reasons, such as no row with the concept.
             if (n > 0 && *least == *most) {
-              status[at] = Status::constant;
+              scored.status = Status::constant;
               return;
             }
             const linex::UnitConcept pair{a, presence.data(), n};
-            values[at] = linex::concept_metrics(pair, metric_options_);
-            if (sanity) trials[at] = spoil(pair, values[at], units[static_cast<std::size_t>(i)]);
+            scored.values = linex::concept_metrics(pair, metric_options_);
+            if (sanity) scored.trial = spoil(pair, scored.values, explanation.unit);
           });
-    }
+        });
+    const std::vector<Scored> all = linex::gather_shares(cluster, mine);
 
     std::vector<linex::ScoreColumn> columns;
     for (std::size_t m = 0; m < kMetrics.size(); ++m) {
       linex::ScoreColumn column{kMetrics[m].name, true, {}, {}, {}, {}};
-      for (std::size_t i = 0; i < count; ++i) {
-        column.value.push_back(values[i][m]);
-        column.status.push_back(status[i]);
+      for (const Scored& scored : all) {
+        column.value.push_back(scored.values[m]);
+        column.status.push_back(scored.status);
       }
       columns.push_back(std::move(column));
     }
     if (sanity) {
-      std::vector<linex::SanityTrial> scored;
-      for (std::size_t i = 0; i < count; ++i)
-        if (status[i] == Status::ok) scored.push_back(trials[i]);
-      const auto result = linex::judge_sanity(scored);
+      std::vector<linex::SanityTrial> trials;
+      for (const Scored& scored : all)
+        if (scored.status == Status::ok) trials.push_back(scored.trial);
+      const auto result = linex::judge_sanity(trials);
       report_sanity(result);
       for (std::size_t m = 0; m < kMetrics.size() && result.units > 0; ++m)
         columns[m].sanity = {{"missing labels", result.missing_pass[m]},
@@ -121,7 +109,19 @@ class ConceptMetrics final : public linex::Evaluator {
     return columns;
   }
 
+  const void* ability(const char* name) const override {
+    return linex::offer<linex::SharesWork>(name, this);
+  }
+
  private:
+  /// Of one explanation.
+  struct Scored {
+    Scored() { values.fill(kNone); }
+    linex::MetricValues values;
+    linex::SanityTrial trial{};  ///< where they were spoiled
+    Status status = Status::ok;
+  };
+
   linex::SanityTrial spoil(const linex::UnitConcept& pair, const linex::MetricValues& original,
                            std::int64_t unit) const {
     auto random = linex::Random::stream(context_.run().seed, static_cast<std::uint64_t>(unit));

@@ -3,8 +3,10 @@
 // is left, 1 being all of it.
 #include <algorithm>
 
+#include "linex/cluster.hpp"
 #include "linex/plugin.hpp"
 #include "toolkit/base/parallel.hpp"
+#include "toolkit/base/share.hpp"
 #include "toolkit/base/stats.hpp"
 #include "toolkit/explanations/simulate.hpp"
 #include "toolkit/intervention/ablation.hpp"
@@ -26,7 +28,7 @@ struct UnitFacts {
   double correlation = kNone;      // Pearson of simulated and actual
 };
 
-class SimulationAblation final : public linex::Evaluator {
+class SimulationAblation final : public linex::Evaluator, public linex::SharesWork {
  public:
   static constexpr std::array kOptions{
       option::choice("mode", "both", "both|optim|norm",
@@ -62,18 +64,35 @@ class SimulationAblation final : public linex::Evaluator {
       throw linex::input_error(
           "evaluator/simulation_ablation: the loss needs class labels, and the images have none");
 
+    const auto head = context_.options().text("head") == "auto" && input.pool == linex::Pool::avg
+                          ? input.model->linear_head(input.layer)
+                          : linex::LinearHead{};
     const auto count = input.explanations.size();
     for (const char* name : {"sim ablation(optim)", "sim ablation(norm)"})
       columns_[name == std::string("sim ablation(norm)")] = {
           name, true, std::vector<double>(count, kNone), {}, {}, {}};
-    const auto block = static_cast<std::size_t>(units_a_block(input));
-    for (std::size_t begin = 0; begin < count; begin += block)
-      score_block(input, begin, std::min(count, begin + block));
+    // Ranks take units each where no network runs, and else images of all units.
+    const auto* const cluster =
+        head.weight.defined() ? linex::ability<linex::Cluster>(context_) : nullptr;
+    const linex::Share share = linex::share_of(static_cast<std::int64_t>(count), 1, cluster);
+    const auto block = units_a_block(input);
+    for (std::int64_t begin = share.begin; begin < share.end; begin += block)
+      score_block(input, head, static_cast<std::size_t>(begin),
+                  static_cast<std::size_t>(std::min(share.end, begin + block)));
+    for (auto& column : columns_) {
+      column.value = linex::gather_shares<double>(
+          cluster, {column.value.begin() + share.begin, column.value.begin() + share.end});
+      column.status = linex::gather_shares(cluster, column.status);
+    }
 
     std::vector<linex::ScoreColumn> wanted;
     if (optim_) wanted.push_back(std::move(columns_[0]));
     if (norm_) wanted.push_back(std::move(columns_[1]));
     return wanted;
+  }
+
+  const void* ability(const char* name) const override {
+    return linex::offer<linex::SharesWork>(name, this);
   }
 
  private:
@@ -86,7 +105,8 @@ class SimulationAblation final : public linex::Evaluator {
         1, context_.run().memory_bytes / 8 / 8 / std::max<std::int64_t>(rows, 1));
   }
 
-  void score_block(const linex::EvaluationInput& input, std::size_t begin, std::size_t end) {
+  void score_block(const linex::EvaluationInput& input, const linex::LinearHead& head,
+                   std::size_t begin, std::size_t end) {
     const std::vector<linex::Explanation> explanations(input.explanations.begin() + begin,
                                                        input.explanations.begin() + end);
     const linex::Simulation simulation(explanations, *input.simulator);
@@ -122,9 +142,6 @@ class SimulationAblation final : public linex::Evaluator {
       facts[i] = {values.mean().item<double>(), values.std().item<double>(), correlations[i]};
     }
 
-    const auto head = context_.options().text("head") == "auto" && input.pool == linex::Pool::avg
-                          ? input.model->linear_head(input.layer)
-                          : linex::LinearHead{};
     std::vector<Scores> scores = head.weight.defined()
                                      ? score_linear(input, head, units, facts, status, val, test)
                                      : score_general(input, units, facts, status, val, test);

@@ -3,14 +3,16 @@
 #include <cstdio>
 
 #include "bootstrap.hpp"
+#include "linex/cluster.hpp"
 #include "linex/plugin.hpp"
 #include "shortened.hpp"
+#include "toolkit/base/share.hpp"
 #include "toolkit/base/stats.hpp"
 #include "toolkit/explanations/simulate.hpp"
 
 namespace {
 
-class SimulationCorrelation final : public linex::Evaluator {
+class SimulationCorrelation final : public linex::Evaluator, public linex::SharesWork {
  public:
   static constexpr std::array kOptions{
       linex::option::choice("interval", "fisher", "fisher|bootstrap|none",
@@ -27,7 +29,10 @@ class SimulationCorrelation final : public linex::Evaluator {
     const auto& run = context_.run();
     const auto count = static_cast<std::int64_t>(input.explanations.size());
     const auto rows = static_cast<std::int64_t>(input.split.test.size());
+    const auto* const cluster = linex::ability<linex::Cluster>(context_);
+    const linex::Share share = linex::share_of(count, 1, cluster);
     linex::ScoreColumn score{"sim correlation", true, {}, {}, {}, {}};
+    // Of all explanations on every rank: texts that are encoded together may move each other.
     const linex::Simulation simulation(input.explanations, *input.simulator);
     score.status = simulation.status();
     for (std::int64_t i = 0; i < count; ++i)
@@ -36,8 +41,9 @@ class SimulationCorrelation final : public linex::Evaluator {
             "unit " + std::to_string(input.explanations[static_cast<std::size_t>(i)].unit) +
             ": the simulator does not know '" + unknown + "'");
 
-    linex::simulate_all(
-        simulation, input.explanations, input.activations, input.split.test, context_, score.status,
+    linex::simulate_share(
+        simulation, input.explanations, share, input.activations, input.split.test, context_,
+        score.status,
         [&](std::size_t begin, const torch::Tensor& predicted, const torch::Tensor& actual) {
           const auto correlations = linex::pearson_columns(predicted, actual);
           std::vector<linex::Interval> intervals;
@@ -48,6 +54,11 @@ class SimulationCorrelation final : public linex::Evaluator {
             add(score, begin + i, correlations[i],
                 intervals.empty() ? linex::fisher_interval(correlations[i], rows) : intervals[i]);
         });
+    score.value = linex::gather_shares(cluster, score.value);
+    score.low = linex::gather_shares(cluster, score.low);
+    score.high = linex::gather_shares(cluster, score.high);
+    score.status = linex::gather_shares<linex::Status>(
+        cluster, {score.status.begin() + share.begin, score.status.begin() + share.end});
     if (context_.options().text("interval") == "none") {
       score.low.clear();
       score.high.clear();
@@ -56,11 +67,16 @@ class SimulationCorrelation final : public linex::Evaluator {
     return {score};
   }
 
+  const void* ability(const char* name) const override {
+    return linex::offer<linex::SharesWork>(name, this);
+  }
+
  private:
   void tell_frontier(const linex::EvaluationInput& input) const {
     linex::MomentOptions options;
     options.threads = context_.run().threads;
     options.memory_bytes = context_.run().memory_bytes;
+    options.cluster = linex::ability<linex::Cluster>(context_);
     for (const auto& point : linex::shorten(input, options)) {
       char line[120];
       std::snprintf(line, sizeof line,

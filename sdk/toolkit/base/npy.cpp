@@ -343,17 +343,29 @@ void release_rows(const torch::Tensor& mapped, std::int64_t first, std::int64_t 
 
 torch::Tensor copy_rows(const torch::Tensor& any, const std::vector<std::int64_t>& rows) {
   const torch::Tensor matrix = any.contiguous();
-  constexpr std::size_t kRowsAtOnce = 1024;
   auto shape = matrix.sizes().vec();
+  const std::int64_t columns = shape[0] > 0 ? matrix.numel() / shape[0] : 0;
+  const torch::Tensor copy = copy_rows(matrix.view({shape[0], columns}), rows, 0, columns);
   shape[0] = static_cast<std::int64_t>(rows.size());
-  torch::Tensor copy = torch::empty(shape, matrix.options());
-  const std::size_t row = rows.empty() ? 0 : copy.nbytes() / rows.size();
-  const auto* const from = static_cast<const unsigned char*>(matrix.data_ptr());
+  return copy.view(shape);
+}
+
+torch::Tensor copy_rows(const torch::Tensor& any, const std::vector<std::int64_t>& rows,
+                        std::int64_t first, std::int64_t columns) {
+  const torch::Tensor matrix = any.contiguous();
+  constexpr std::size_t kRowsAtOnce = 1024;
+  torch::Tensor copy =
+      torch::empty({static_cast<std::int64_t>(rows.size()), columns}, matrix.options());
+  const std::size_t size = matrix.element_size(),
+                    whole = static_cast<std::size_t>(matrix.size(1)) * size,
+                    part = static_cast<std::size_t>(columns) * size;
+  const auto* const from =
+      static_cast<const unsigned char*>(matrix.data_ptr()) + static_cast<std::size_t>(first) * size;
   auto* to = static_cast<unsigned char*>(copy.data_ptr());
   for (std::size_t begin = 0; begin < rows.size(); begin += kRowsAtOnce) {
     const std::size_t end = std::min(rows.size(), begin + kRowsAtOnce);
-    for (std::size_t i = begin; i < end; ++i, to += row)
-      std::memcpy(to, from + static_cast<std::size_t>(rows[i]) * row, row);
+    for (std::size_t i = begin; i < end; ++i, to += part)
+      std::memcpy(to, from + static_cast<std::size_t>(rows[i]) * whole, part);
     release_rows(matrix, rows[begin], rows[end - 1] + 1 - rows[begin]);
   }
   return copy;

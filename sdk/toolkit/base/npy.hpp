@@ -32,6 +32,9 @@ torch::Tensor read_npy(const std::filesystem::path& path, std::uint64_t max_byte
 void release_rows(const torch::Tensor& mapped, std::int64_t first, std::int64_t n);
 /// matrix.index_select(0, rows) on the CPU for ascending rows within it, releasing what was read.
 torch::Tensor copy_rows(const torch::Tensor& matrix, const std::vector<std::int64_t>& rows);
+/// Columns [first, first + columns) of that alone, of a matrix (N, K).
+torch::Tensor copy_rows(const torch::Tensor& matrix, const std::vector<std::int64_t>& rows,
+                        std::int64_t first, std::int64_t columns);
 
 /// Writes a contiguous CPU tensor (any dtype above) to a temporary name, syncs, renames.
 void write_npy(const std::filesystem::path& path, const torch::Tensor& tensor);

@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <string>
+#include <type_traits>
+#include <vector>
 
 #include "linex/cluster.hpp"
 
@@ -26,6 +30,20 @@ inline Share share_of(std::int64_t n, std::int64_t grain, int rank, int ranks) {
 /// That of this process; all of it where there is no cluster.
 inline Share share_of(std::int64_t n, std::int64_t grain, const Cluster* cluster) {
   return share_of(n, grain, cluster ? cluster->rank() : 0, ranks_of(cluster));
+}
+
+/// What the ranks found for their shares, in order of rank. All ranks call this.
+template <class T>
+std::vector<T> gather_shares(const Cluster* cluster, const std::vector<T>& mine) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  if (ranks_of(cluster) == 1) return mine;
+  std::string bytes;
+  for (const std::string& part :
+       cluster->gather({reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(T)}))
+    bytes += part;
+  std::vector<T> all(bytes.size() / sizeof(T));
+  std::memcpy(all.data(), bytes.data(), all.size() * sizeof(T));
+  return all;
 }
 
 }  // namespace linex

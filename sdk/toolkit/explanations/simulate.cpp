@@ -114,16 +114,44 @@ torch::Tensor Simulation::predict(const Rows& rows, std::size_t begin_unit, std:
 void simulate_all(const Simulation& simulation, const std::vector<Explanation>& explanations,
                   const torch::Tensor& activations, const Rows& rows, const PluginContext& context,
                   std::vector<Status>& status, const SimulatedBlock& block) {
+  simulate_share(simulation, explanations, {0, static_cast<std::int64_t>(explanations.size())},
+                 activations, rows, context, status, block);
+}
+
+namespace {
+
+/// activations[rows, units], reading no more of a row than lies between the first unit and the
+/// last.
+torch::Tensor values_of(const torch::Tensor& activations, const Rows& rows,
+                        std::vector<std::int64_t> units) {
+  const auto [first, last] = std::minmax_element(units.begin(), units.end());
+  const std::int64_t begin = *first;
+  const torch::Tensor part = copy_rows(activations, rows, begin, *last + 1 - begin);
+  bool as_they_are = part.size(1) == static_cast<std::int64_t>(units.size());
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    units[i] -= begin;
+    as_they_are = as_they_are && units[i] == static_cast<std::int64_t>(i);
+  }
+  if (as_they_are) return part;
+  return part.index_select(1, torch::tensor(units, torch::kInt64));
+}
+
+}  // namespace
+
+void simulate_share(const Simulation& simulation, const std::vector<Explanation>& explanations,
+                    Share share, const torch::Tensor& activations, const Rows& rows,
+                    const PluginContext& context, std::vector<Status>& status,
+                    const SimulatedBlock& block) {
   const RunSettings& run = context.run();
-  const torch::Tensor actual_rows = copy_rows(activations, rows);
   // Predictions and their pair of activations for as many units as fit into a quarter of the
   // memory.
-  const std::size_t at_once = static_cast<std::size_t>(std::max<std::int64_t>(
+  const std::int64_t at_once = std::max<std::int64_t>(
       1, run.memory_bytes / 16 / std::max<std::int64_t>(static_cast<std::int64_t>(rows.size()), 1) /
-             4));
-  for (std::size_t begin = 0; begin < explanations.size(); begin += at_once) {
+             4);
+  for (std::int64_t first = share.begin; first < share.end; first += at_once) {
     check_cancelled(context);
-    const std::size_t end = std::min(explanations.size(), begin + at_once);
+    const auto begin = static_cast<std::size_t>(first),
+               end = static_cast<std::size_t>(std::min(share.end, first + at_once));
     std::vector<std::int64_t> units;
     for (std::size_t i = begin; i < end; ++i) {
       const std::int64_t unit = explanations[i].unit;
@@ -132,7 +160,7 @@ void simulate_all(const Simulation& simulation, const std::vector<Explanation>& 
       if (!exists) status[i] = Status::unknown_unit;
     }
     block(begin, simulation.predict(rows, begin, end, run.threads, run.memory_bytes),
-          actual_rows.index_select(1, torch::tensor(units, torch::kInt64)));
+          values_of(activations, rows, std::move(units)));
   }
 }
 

@@ -10,6 +10,7 @@
 #include "linex/context.hpp"
 #include "linex/data.hpp"
 #include "linex/labeler.hpp"
+#include "toolkit/base/share.hpp"
 #include "toolkit/math/link.hpp"
 
 namespace linex {
@@ -55,11 +56,16 @@ class Simulation {
 using SimulatedBlock = std::function<void(std::size_t begin, const torch::Tensor& predicted,
                                           const torch::Tensor& actual)>;
 
-/// Simulates all `explanations` on `rows`, in their order, as many at a time as a share of the
+/// Simulates all `explanations` on `rows`, in their order, as many at a time as a part of the
 /// memory holds. A unit that `activations` (N, K) does not have gets the status unknown_unit in
 /// `status` and the activations of another.
 void simulate_all(const Simulation& simulation, const std::vector<Explanation>& explanations,
                   const torch::Tensor& activations, const Rows& rows, const PluginContext& context,
                   std::vector<Status>& status, const SimulatedBlock& block);
+/// The same of those in `share` alone; `status` is of all.
+void simulate_share(const Simulation& simulation, const std::vector<Explanation>& explanations,
+                    Share share, const torch::Tensor& activations, const Rows& rows,
+                    const PluginContext& context, std::vector<Status>& status,
+                    const SimulatedBlock& block);
 
 }  // namespace linex

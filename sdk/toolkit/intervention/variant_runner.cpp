@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
+#include "linex/ability.hpp"
+#include "linex/cluster.hpp"
 #include "linex/error.hpp"
+#include "toolkit/base/share.hpp"
 #include "toolkit/data/loader.hpp"
 #include "toolkit/intervention/ablation.hpp"
 
@@ -13,14 +16,50 @@ namespace {
 /// Images in one stacked pass: enough to keep a few cores busy, few enough for their caches.
 constexpr std::int64_t kStackedImages = 256;
 
-BatchLoader load(const VariantJob& job, const Rows& rows, const PluginContext& context) {
-  const std::int64_t batch = batch_size(job.model, context.run());
-  const int threads = context.run().threads;
-  return {job.data,
-          rows,
-          job.model.preprocess(),
-          {batch, threads, batches_ahead(context.run().device, threads)}};
-}
+/// Rows that a rank takes, in whole batches: what a picture comes to may depend on its neighbours.
+class DealtRows {
+ public:
+  DealtRows(const VariantJob& job, const Rows& rows, const PluginContext& context)
+      : cluster_(ability<Cluster>(context)),
+        rows_(rows),
+        batch_(batch_size(job.model, context.run())),
+        mine_(share(cluster_ ? cluster_->rank() : 0)) {}
+
+  Share mine() const { return mine_; }
+  /// Batches of this rank's rows; their `begin` is counted from mine().begin.
+  BatchLoader load(const VariantJob& job, const PluginContext& context) const {
+    const int threads = context.run().threads;
+    return {job.data,
+            {rows_.begin() + mine_.begin, rows_.begin() + mine_.end},
+            job.model.preprocess(),
+            {batch_, threads, batches_ahead(context.run().device, threads)}};
+  }
+  /// The ranks' parts of dimension `dim` of `values` come together on all ranks.
+  void gather(torch::Tensor& values, std::int64_t dim) const {
+    if (ranks_of(cluster_) == 1) return;
+    const torch::Tensor own = values.narrow(dim, mine_.begin, mine_.size()).contiguous();
+    const auto all = cluster_->gather({static_cast<const char*>(own.data_ptr()), own.nbytes()});
+    for (int rank = 0; rank < cluster_->size(); ++rank) {
+      const Share part = share(rank);
+      if (rank == cluster_->rank() || part.size() == 0) continue;
+      auto shape = values.sizes().vec();
+      shape[static_cast<std::size_t>(dim)] = part.size();
+      const std::string& bytes = all[static_cast<std::size_t>(rank)];
+      values.narrow(dim, part.begin, part.size())
+          .copy_(torch::from_blob(const_cast<char*>(bytes.data()), shape, values.options()));
+    }
+  }
+
+ private:
+  Share share(int rank) const {
+    return share_of(static_cast<std::int64_t>(rows_.size()), batch_, rank, ranks_of(cluster_));
+  }
+
+  const Cluster* cluster_;
+  const Rows& rows_;
+  std::int64_t batch_;
+  Share mine_;
+};
 
 /// `count` copies of a layer's output (n, ...), each with its variant in place: (count·n, ...).
 torch::Tensor stack_variants(const torch::Tensor& output, const std::vector<Variant>& variants,
@@ -79,9 +118,11 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
                         torch::empty({count, n}, torch::kFloat64), torch::empty({n}, torch::kUInt8),
                         torch::empty({count, n}, torch::kUInt8)};
   const auto progress = context.progress(title, n * count, "images");
-  auto loader = load(job, rows, context);
+  const DealtRows dealt(job, rows, context);
+  const int ranks = ranks_of(ability<Cluster>(context));
+  auto loader = dealt.load(job, context);
   for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
-    const std::int64_t begin = batch.begin, size = batch.images.size(0);
+    const std::int64_t begin = dealt.mine().begin + batch.begin, size = batch.images.size(0);
     const auto tail = job.model.split(batch.images, job.layer);
     const auto output = tail->activation();
     const auto classes = labels.narrow(0, begin, size);
@@ -108,15 +149,20 @@ VariantOutcome run_variants(const std::string& title, const VariantJob& job, con
       place(result.variants)
           .copy_(intervention::log_odds_rows(logits, wanted, temperature).view({some, size}));
       place(result.variants_correct).copy_(correct(logits, wanted).view({some, size}));
-      progress->advance(some * size);
+      progress->advance(some * size * ranks);
     }
   }
+  dealt.gather(result.plain, 0);
+  dealt.gather(result.variants, 1);
+  dealt.gather(result.plain_correct, 0);
+  dealt.gather(result.variants_correct, 1);
   return result;
 }
 
 torch::Tensor plain_logits(const VariantJob& job, const Rows& rows, const PluginContext& context) {
-  std::vector<torch::Tensor> all;
-  auto loader = load(job, rows, context);
+  std::vector<float> mine;
+  const DealtRows dealt(job, rows, context);
+  auto loader = dealt.load(job, context);
   for (auto batch = loader.next(); batch.images.defined(); batch = loader.next()) {
     check_cancelled(context);
     const torch::Tensor logits = job.model.forward(batch.images, {}, true).logits;
@@ -124,9 +170,11 @@ torch::Tensor plain_logits(const VariantJob& job, const Rows& rows, const Plugin
       throw input_error(
           "the network has no logits, which removing units is measured by; give the "
           "whole network with its head");
-    all.push_back(logits.to(torch::kCPU));
+    const torch::Tensor here = logits.to(torch::kCPU, torch::kFloat32).contiguous();
+    mine.insert(mine.end(), here.data_ptr<float>(), here.data_ptr<float>() + here.numel());
   }
-  return torch::cat(all);
+  const auto all = gather_shares(ability<Cluster>(context), mine);
+  return torch::tensor(all).view({static_cast<std::int64_t>(rows.size()), -1});
 }
 
 }  // namespace linex

@@ -44,13 +44,14 @@ torch::Tensor labels_of(const DataSet& data, const Rows& rows);
 void check_labels(const torch::Tensor& labels, std::int64_t classes);
 
 /// Walks over images batch by batch: up to the layer once, the rest once for each variant, several
-/// variants stacked into one pass. `title` names the progress bar. Throws Error(input) for a label
-/// that is no class of the network.
+/// variants stacked into one pass. Where the context has a cluster, batches are dealt to its ranks,
+/// which all call this and all know the outcome. `title` names the progress bar. Throws
+/// Error(input) for a label that is no class of the network.
 VariantOutcome run_variants(const std::string& title, const VariantJob& job, const Rows& rows,
                             const std::vector<Variant>& variants, double temperature,
                             const PluginContext& context);
 
-/// Logits of the unchanged network, float32 (rows, classes).
+/// Logits of the unchanged network, float32 (rows, classes); batches are dealt as above.
 torch::Tensor plain_logits(const VariantJob& job, const Rows& rows, const PluginContext& context);
 
 }  // namespace linex
